@@ -1,0 +1,30 @@
+"""Diffusion depth on a robot: from an ApDepth checkpoint to low-latency depth.
+
+    from apdepth_deploy import load
+    predictor = load("bundle")
+    depth = predictor(image)        # uint8 [H,W,3] RGB -> float32 [H,W], 0 near .. 1 far
+
+Importing this package imports neither torch nor an engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from apdepth_deploy.bundle import version as _version
+from apdepth_deploy.errors import ApDepthError
+
+if TYPE_CHECKING:
+    from apdepth_deploy.runtime import Predictor, load
+
+__version__ = _version("apdepth-deploy") or "unknown"
+
+__all__ = ["ApDepthError", "Predictor", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Predictor", "load"):
+        from apdepth_deploy import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,115 @@
+"""``apdepth-deploy doctor``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from typing import Annotated, Any
+
+import typer
+
+from apdepth_deploy.bundle import version
+from apdepth_deploy.console import table
+from apdepth_deploy.devices import nvidia_gpus
+
+app = typer.Typer(add_completion=False)
+
+_PACKAGES = (
+    "apdepth-deploy",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "diffusers",
+    "transformers",
+    "onnx",
+    "onnxscript",
+)
+_EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Show versions, devices, what can run here, and what each thing still needs."""
+    found = examine()
+    print(json.dumps(found, indent=1) if as_json else "\n".join(_describe(found)))
+
+
+def examine() -> dict[str, Any]:
+    """{"system", "packages", "gpus", "abilities": {name: {"ready", "needs"}}}."""
+    packages = {name: version(name) for name in _PACKAGES}
+    providers = _ort_providers()
+    gpus = nvidia_gpus()
+    return {
+        "system": {
+            "os": platform.platform(),
+            "python": platform.python_version(),
+            "cores": _cores(),
+        },
+        "packages": packages,
+        "gpus": gpus,
+        "abilities": {
+            "export": _export_ability(packages),
+            "onnxruntime on cpu": _ability(
+                [] if providers else ["pip install 'apdepth-deploy[onnxruntime]'"]
+            ),
+            "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
+            "torch": _export_ability(packages),
+        },
+    }
+
+
+def _cores() -> int:
+    """Those this process may use, where the system tells (Linux)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ability(needs: list[str]) -> dict[str, Any]:
+    return {"ready": not needs, "needs": needs}
+
+
+def _export_ability(packages: dict[str, str | None]) -> dict[str, Any]:
+    missing = [name for name in _EXPORT_PACKAGES if packages[name] is None]
+    hint = f"{', '.join(missing)}: pip install 'apdepth-deploy[export]'"
+    return _ability([hint] if missing else [])
+
+
+def _cuda_needs(providers: list[str], gpus: list[dict[str, Any]]) -> list[str]:
+    needs = [] if gpus else ["an NVIDIA GPU with its driver (libcuda.so.1 finds none)"]
+    if "CUDAExecutionProvider" not in providers:
+        needs.append("onnxruntime-gpu: pip install 'apdepth-deploy[gpu]'")
+    return needs
+
+
+def _ort_providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
+def _describe(found: dict[str, Any]) -> list[str]:
+    system = found["system"]
+    gpus = [
+        f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in found["gpus"]
+    ]
+    packages = [[name, value or "not installed"] for name, value in found["packages"].items()]
+    abilities = [
+        [name, "ready" if entry["ready"] else "needs " + "; ".join(entry["needs"])]
+        for name, entry in found["abilities"].items()
+    ]
+    return [
+        f"{system['os']}, Python {system['python']}, {system['cores']} cores",
+        f"NVIDIA GPUs: {', '.join(gpus) or 'none'}",
+        "",
+        table(["package", "version"], packages),
+        "",
+        *[f"{name}: {state}" for name, state in abilities],
+    ]

@@ -1,0 +1,96 @@
+"""``apdepth-deploy inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from apdepth_deploy.bundle import Bundle, Graph, to_json
+from apdepth_deploy.commands.verify import parity_table
+from apdepth_deploy.console import table
+from apdepth_deploy.errors import BundleError
+from apdepth_deploy.verify import records_of
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show what is in a bundle: graphs, sizes, arithmetic, files, parity."""
+    opened = Bundle.open(bundle)
+    print(to_json(opened.manifest) if as_json else "\n".join(_describe(opened)))
+
+
+def _describe(bundle: Bundle) -> list[str]:
+    spec, manifest = bundle.spec, bundle.manifest
+    weights = ", random weights" if bundle.random_weights else ""
+    tools = ", ".join(f"{name} {version}" for name, version in manifest["tools"].items())
+    return [
+        f"{bundle.folder}: {spec.name}, conventions {spec.conventions.name}{weights}",
+        f"made {manifest['created']} with {tools}",
+        f"depth: {manifest['depth']}",
+        "",
+        _graphs_table(bundle.graphs, manifest["files"]),
+        "",
+        *[_tensors(graph) for graph in bundle.graphs],
+        "",
+        *_gflop_lines(bundle.graphs),
+        "",
+        table(
+            ["file", "bytes", "sha256"],
+            [[name, f"{e['size']:,}", e["sha256"][:16]] for name, e in manifest["files"].items()],
+        ),
+        "",
+        _parity(bundle),
+    ]
+
+
+def _parity(bundle: Bundle) -> str:
+    try:
+        records = records_of(bundle.manifest)
+    except TypeError as error:  # a field that a later version added
+        raise BundleError(f"{bundle.folder}: can't read its parity record: {error}") from error
+    return parity_table(records) if records else "parity: not measured"
+
+
+def _graphs_table(graphs: tuple[Graph, ...], files: dict[str, Any]) -> str:
+    headers = ["graph", "opset", "batch", "height", "width", "parameters", "nodes", "MB"]
+    rows = [
+        [
+            graph.label,
+            str(graph.opset),
+            *[_extent(n) for n in (graph.batch, graph.height, graph.width)],
+            f"{graph.parameters:,}",
+            str(graph.nodes),
+            f"{(files[graph.file]['size'] + files[graph.data]['size']) / 1e6:.1f}",
+        ]
+        for graph in graphs
+    ]
+    return table(headers, rows)
+
+
+def _tensors(graph: Graph) -> str:
+    def text(tensors: Any) -> str:
+        return ", ".join(
+            f"{t.name} {t.dtype}[{','.join(_extent(n) for n in t.shape)}]" for t in tensors
+        )
+
+    return f"{graph.label}: {text(graph.inputs)} -> {text(graph.outputs)}"
+
+
+def _gflop_lines(graphs: tuple[Graph, ...]) -> list[str]:
+    """GFLOP of one call by stage: the same for every precision."""
+    gflop: dict[str, float] = {}
+    for graph in graphs:
+        gflop |= graph.gflop
+    parts = ", ".join(f"{stage} {value:,.1f}" for stage, value in gflop.items())
+    return [f"GFLOP per call: {sum(gflop.values()):,.1f} ({parts})"]
+
+
+def _extent(value: Any) -> str:
+    return str(value) if isinstance(value, int) else f"{value[0]}..{value[2]}"

@@ -1,0 +1,170 @@
+"""What ``manifest.json`` must look like: every field that a reader uses, checked before its use.
+
+Knows nothing about files: ``bundle`` compares the manifest with what lies beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from apdepth_deploy.errors import BundleError
+
+SCHEMA_VERSION = 1
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+Check = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_extent(value: Any) -> bool:
+    """A size, or [min, opt, max]."""
+    sizes = value if isinstance(value, list) and len(value) == 3 else [value] * 3
+    return all(_is_count(n) for n in sizes) and 1 <= sizes[0] <= sizes[1] <= sizes[2]
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _optional(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _one_of(*choices: str) -> Check:
+    return lambda value: value in choices
+
+
+def _all_values(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def _all_items(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+_MANIFEST: dict[str, Check] = {
+    "created": _is_text,
+    "tools": _all_values(_is_text),
+    "source": _is_object,
+    "depth": _is_text,
+    "spec": _is_object,
+    "graphs": _is_list,
+    "engines": _is_list,
+    "parity": _is_list,
+    "files": _is_object,
+}
+_SOURCE: dict[str, Check] = {
+    "kind": _one_of("random", "checkpoint", "model"),
+    "name": _is_text,
+    "seed": _optional(_is_count),
+    **dict.fromkeys(("prior", "conventions", "unet", "revision"), _optional(_is_text)),
+}
+_GRAPH: dict[str, Check] = {
+    **dict.fromkeys(("name", "file", "data"), _is_text),
+    "precision": _one_of(*PRECISIONS),
+    **dict.fromkeys(("opset", "parameters", "nodes"), _is_count),
+    **dict.fromkeys(("inputs", "outputs"), _is_list),
+    **dict.fromkeys(("batch", "height", "width"), _is_extent),
+    "gflop": _all_values(_is_number),
+}
+_TENSOR: dict[str, Check] = {"name": _is_text, "dtype": _is_text, "shape": _all_items(_is_extent)}
+_FILE: dict[str, Check] = {"sha256": _is_text, "size": _is_count}
+_PARITY: dict[str, Check] = {
+    **dict.fromkeys(("graph", "precision", "backend", "frame", "stage"), _is_text),
+    **dict.fromkeys(("max_abs", "mean_abs", "psnr", "scale"), _optional(_is_number)),
+    "bad": _is_count,
+    "passed": lambda value: isinstance(value, bool),
+}
+
+
+def check_manifest(manifest: Any) -> None:
+    """Raises BundleError naming the rule that a manifest (parsed JSON) breaks; reads no file."""
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise BundleError(
+            f"it has schema_version {str(version)[:60]!r} and this program reads {SCHEMA_VERSION}. "
+            "Export the bundle again, or install the version that wrote it"
+        )
+    _require(manifest, _MANIFEST, "the manifest")
+    _require(manifest["source"], _SOURCE, "source")
+    for name, entry in manifest["files"].items():
+        _require_inside(name)
+        _require(entry, _FILE, f"files[{name!r}]")
+    for number, graph in enumerate(manifest["graphs"]):
+        _check_graph(graph, f"graphs[{number}]", manifest["files"])
+    for number, record in enumerate(manifest["parity"]):
+        _require(record, _PARITY, f"parity[{number}]")
+    _check_chains(manifest["graphs"])
+
+
+def _require(data: Any, fields: Mapping[str, Check], where: str) -> None:
+    """Every field there and well-formed; others are a later version's business."""
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is no JSON object. Export the bundle again")
+    for name, check in fields.items():
+        if not check(data.get(name)):
+            found = f"is {str(data[name])[:60]!r}" if name in data else "is missing"
+            raise BundleError(f"{name!r} of {where} {found}. Export the bundle again")
+
+
+def _require_inside(name: str) -> None:
+    """A plain relative path that stays in the bundle."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise BundleError(f"it names {name!r}, a path that leaves the bundle")
+
+
+def _check_graph(graph: Any, where: str, files: Mapping[str, Any]) -> None:
+    _require(graph, _GRAPH, where)
+    for tensor in graph["inputs"] + graph["outputs"]:
+        _require(tensor, _TENSOR, f"a tensor of {where}")
+    for name in (graph["file"], graph["data"]):
+        if name not in files:
+            raise BundleError(f"it has no hash for {name}. Export the bundle again")
+
+
+def _check_chains(graphs: list[dict[str, Any]]) -> None:
+    """Each way from frame to depth has every graph it needs, in order and once."""
+    known: dict[tuple[bool, str], set[str]] = {}
+    for graph in graphs:
+        made = known.setdefault((graph["name"] == "fused", graph["precision"]), {"image"})
+        inputs, outputs = ({tensor["name"] for tensor in graph[k]} for k in ("inputs", "outputs"))
+        if not inputs <= made or outputs & made:
+            raise BundleError(
+                f"graph {graph['name']}.{graph['precision']} is out of place: it takes "
+                f"{sorted(inputs)}, and there is {sorted(made)}. Export the bundle again"
+            )
+        made |= outputs
+    for (fused, precision), made in known.items():
+        if "depth" not in made:
+            kind = "fused" if fused else "staged"
+            raise BundleError(
+                f"its {kind} {precision} graphs give no depth. Export the bundle again"
+            )
+
+
+def finite(data: Any) -> Any:
+    """The same JSON data with null for infinities and NaN, which JSON has no words for."""
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -1,0 +1,49 @@
+"""The networks of a spec on the meta device, without weights: for filling and for counting."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+
+from apdepth_deploy.model.apdepth import ApDepth
+from apdepth_deploy.spec import ModelSpec
+
+
+def empty_model(spec: ModelSpec) -> ApDepth:
+    """The model on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(dict(spec.unet))
+        vae = (AutoencoderTiny if spec.is_tiny_vae else AutoencoderKL).from_config(dict(spec.vae))
+        prior = empty_prior(spec) if spec.prior is not None else None
+        return ApDepth(spec, unet, vae, prior, torch.empty(1, *spec.text_shape))
+
+
+def empty_prior(spec: ModelSpec) -> DepthAnythingForDepthEstimation:
+    """Depth Anything of the spec, on the current default device."""
+    return DepthAnythingForDepthEstimation(DepthAnythingConfig.from_dict(dict(spec.prior or {})))
+
+
+def count_parameters(spec: ModelSpec) -> dict[str, int]:
+    """Parameters of each network: {"prior", "vae", "unet"}."""
+    model = empty_model(spec)
+    nets = {"prior": model.prior, "vae": model.vae, "unet": model.unet}
+    return {
+        name: sum(p.numel() for p in net.parameters())
+        for name, net in nets.items()
+        if net is not None
+    }
+
+
+def count_gflop(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, float]:
+    """GFLOP of each stage for one call (2 per multiply-add; matrix products and convolutions)."""
+    model = empty_model(spec)
+    images = torch.empty(batch, height, width, 3, dtype=torch.uint8, device="meta")
+    gflop: dict[str, float] = {}
+    results: dict[str, torch.Tensor] = {}
+    for name in model.stage_names:
+        with FlopCounterMode(display=False) as counter:
+            results[name] = model.stage(name, images, results)
+        gflop[name] = counter.get_total_flops() / 1e9
+    return gflop

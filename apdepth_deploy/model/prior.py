@@ -1,0 +1,148 @@
+"""The data-driven prior: Depth Anything V2 between the camera frame and the VAE (paper, 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.depth_anything.modeling_depth_anything import (
+    DepthAnythingDepthEstimationHead,
+)
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
+
+from apdepth_deploy.spec import Conventions
+
+if TYPE_CHECKING:
+    from transformers import DepthAnythingForDepthEstimation
+
+
+class Prior(nn.Module):
+    """uint8 RGB [B,H,W,3] -> the prior's picture [B,3,H,W] float32, as the VAE takes it."""
+
+    def __init__(self, net: DepthAnythingForDepthEstimation, conventions: Conventions) -> None:
+        super().__init__()
+        self.net = net
+        self.conventions = conventions
+        embeddings = net.backbone.embeddings
+        net.backbone.embeddings = OffsetEmbeddings.like(embeddings, conventions.position_offset)
+        net.head.__class__ = SymbolicHead
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[1:3]
+        # Made here, not as buffers: those would be rounded with the networks to half precision.
+        mean = torch.tensor(self.conventions.prior_mean, device=images.device)
+        std = torch.tensor(self.conventions.prior_std, device=images.device)
+        normalised = ((images.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
+        size = self.input_size(height, width)
+        resized = F.interpolate(normalised, size, mode="bilinear", align_corners=True)
+        disparity = self.net(resized.to(self.net.dtype)).predicted_depth.float()[:, None]
+        disparity = F.interpolate(disparity, (height, width), mode="bilinear", align_corners=True)
+        if self.conventions.prior_output == "minmax":
+            disparity = stretch(disparity)
+        return disparity.expand(-1, 3, -1, -1)
+
+    @torch.no_grad()
+    def freeze_positions(self, height: int, width: int) -> None:
+        """Work out the position table for frames of one size, in place: a constant, resampled once.
+
+        The model takes no other size afterwards.
+        """
+        embeddings = self.net.backbone.embeddings
+        rows, cols = self.input_size(height, width)
+        table = embeddings.interpolate_pos_encoding(torch.empty(0), rows, cols)
+        embeddings.position_embeddings = nn.Parameter(table, requires_grad=False)
+        embeddings.frozen = True
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """The network's input size for a frame: multiples of the patch, by ``prior_side``."""
+        patch = int(self.net.config.patch_size)
+        side = self.conventions.prior_side
+        if side is None:
+            return (height + patch - 1) // patch * patch, (width + patch - 1) // patch * patch
+        shorter = min(height, width)
+        # Depth Anything's "lower_bound" rule: the nearest multiple, or the next if that is below.
+        fewest = -(-side // patch)
+        counts = [max(round(n * side / shorter / patch), fewest) for n in (height, width)]
+        return counts[0] * patch, counts[1] * patch
+
+
+def stretch(disparity: Tensor) -> Tensor:
+    """Each image's values to [-1, 1]: [B,1,H,W] -> [B,1,H,W]; a flat image gives -1."""
+    low = disparity.amin(dim=(1, 2, 3), keepdim=True)
+    high = disparity.amax(dim=(1, 2, 3), keepdim=True)
+    return (disparity - low) / (high - low).clamp_min(1e-6) * 2.0 - 1.0
+
+
+class SymbolicHead(DepthAnythingDepthEstimationHead):
+    """transformers' head without its ``int(size)``, which would fix a ranged graph to one size."""
+
+    def forward(self, hidden_states: list[Tensor], patch_height: int, patch_width: int) -> Tensor:
+        """Fused features -> disparity [B,H,W]."""
+        x = self.conv1(hidden_states[self.head_in_index])
+        size = (patch_height * self.patch_size, patch_width * self.patch_size)
+        x = F.interpolate(x, size, mode="bilinear", align_corners=True)
+        x = self.activation1(self.conv2(x))
+        disparity: Tensor = self.activation2(self.conv3(x)).squeeze(1) * self.max_depth
+        return disparity
+
+
+class OffsetEmbeddings(Dinov2Embeddings):
+    """DINOv2's embeddings with the position table resampled as the original code does.
+
+    The original passes ``scale_factor=(n + 0.1) / N`` to a bicubic ``interpolate``, and that scale
+    places the samples; transformers passes the size, which is the same with an offset of 0. Written
+    as a weighted gather so that one form serves static and dynamic export.
+    """
+
+    position_offset: float = 0.0
+    frozen: bool = False
+
+    @classmethod
+    def like(cls, embeddings: Dinov2Embeddings, position_offset: float) -> OffsetEmbeddings:
+        """The same embeddings (parameters shared) with another ``position_offset``."""
+        with torch.device("meta"):
+            copy = cls(embeddings.config)
+        copy.load_state_dict(embeddings.state_dict(), assign=True)
+        copy.position_offset = position_offset
+        return copy
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        """Position embeddings [1, 1 + rows * cols, C] for an input of height x width pixels."""
+        table: Tensor = self.position_embeddings
+        if self.frozen:
+            return table
+        side = round((table.shape[1] - 1) ** 0.5)
+        rows, cols = height // self.patch_size, width // self.patch_size
+        # At its own size the original takes the table as it is: an offset of 0 does that too.
+        shape = torch.stack([torch.scalar_tensor(n, dtype=torch.int64) for n in (rows, cols)])
+        offset = (shape != side).any().float() * self.position_offset
+        grid = table[:, 1:].float().reshape(side, side, -1)
+        grid = bicubic(grid, rows, offset)
+        grid = bicubic(grid.transpose(0, 1), cols, offset).transpose(0, 1)
+        patches = grid.reshape(1, rows * cols, -1).to(table.dtype)
+        return torch.cat((table[:, :1], patches), dim=1)
+
+
+def bicubic(x: Tensor, size: int, offset: float | Tensor) -> Tensor:
+    """Resample axis 0 of x [N, M, C] to ``size`` with Keys' kernel (a = -0.75), edges repeated.
+
+    Equals ``F.interpolate(mode="bicubic", scale_factor=(size + offset) / N)`` along that axis.
+    """
+    n = x.shape[0]
+    a = -0.75
+    scale = n / (torch.scalar_tensor(size) + offset)
+    position = (torch.arange(size).float() + 0.5) * scale - 0.5
+    base = position.floor()
+    t = position - base
+    weights = (
+        a * (t + 1) ** 3 - 5 * a * (t + 1) ** 2 + 8 * a * (t + 1) - 4 * a,
+        (a + 2) * t**3 - (a + 3) * t**2 + 1,
+        (a + 2) * (1 - t) ** 3 - (a + 3) * (1 - t) ** 2 + 1,
+        a * (2 - t) ** 3 - 5 * a * (2 - t) ** 2 + 8 * a * (2 - t) - 4 * a,
+    )
+    rows = [(base.long() + k).clamp(0, n - 1) for k in (-1, 0, 1, 2)]
+    return sum(  # type: ignore[return-value]
+        w.view(-1, 1, 1) * x[row] for w, row in zip(weights, rows, strict=True)
+    )

@@ -1,0 +1,112 @@
+"""Where a model comes from, as data: kept in the manifest so that ``verify`` can load it again."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apdepth_deploy.errors import CheckpointError, UsageError
+from apdepth_deploy.spec import PRESETS, named_conventions, preset, without_prior
+
+if TYPE_CHECKING:
+    from apdepth_deploy.model import ApDepth
+    from apdepth_deploy.spec import ModelSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """A checkpoint with what is put over it, a preset with random weights, or a model at hand.
+
+    Attributes:
+        name: checkpoint folder, hub id, or (with ``seed``) preset.
+        seed: draws the weights of preset ``name``; None = trained weights.
+        prior, conventions, unet, revision: see ``ApDepth.from_checkpoint``.
+        model: a model in memory; ``load`` gives copies of it.
+    """
+
+    name: str
+    seed: int | None = None
+    prior: str | None = None
+    conventions: str | None = None
+    unet: str | None = None
+    revision: str | None = None
+    model: ApDepth | None = None
+
+    @property
+    def kind(self) -> str:
+        if self.model is not None:
+            return "model"
+        return "checkpoint" if self.seed is None else "random"
+
+    @property
+    def label(self) -> str:
+        """How to name it to a person."""
+        return self.name if self.seed is None else f"{self.name} (random weights, seed {self.seed})"
+
+    def load(self) -> ApDepth:
+        """The float32 model, a new one each time. Raises CheckpointError, UsageError."""
+        from apdepth_deploy.model import ApDepth
+
+        if self.model is not None:
+            return copy.deepcopy(self.model)
+        if self.seed is not None:
+            return ApDepth.from_spec(self._random_spec(), self.seed)
+        if self.name in PRESETS and not Path(self.name).is_dir():
+            raise CheckpointError(
+                f"preset {self.name} has no trained weights: add --random-weights, "
+                "or give a checkpoint folder or hub id"
+            )
+        return ApDepth.from_checkpoint(
+            self.name,
+            prior=self.prior,
+            conventions=self.conventions,
+            unet=self.unet,
+            revision=self.revision,
+        )
+
+    def _random_spec(self) -> ModelSpec:
+        if self.unet or self.revision or self.prior not in (None, "none"):
+            raise UsageError(
+                "random weights are drawn for a whole preset: they go with no unet, no revision "
+                "and no prior but 'none'"
+            )
+        spec = preset(self.name)
+        if self.conventions is not None:
+            spec = dataclasses.replace(spec, conventions=named_conventions(self.conventions))
+        return without_prior(spec) if self.prior == "none" else spec
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's ``source``: {"kind", and the fields that are set}, with absolute paths."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["model"]
+        if self.kind == "checkpoint":
+            fields |= {key: _absolute(fields[key]) for key in ("name", "prior", "unet")}
+        return {"kind": self.kind, **{k: v for k, v in fields.items() if v is not None}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], checkpoint: str | None = None) -> ModelSource:
+        """The manifest's ``source``, with ``checkpoint`` in place of the weights it names.
+
+        Raises CheckpointError where neither says where the weights are.
+        """
+        fields = {key: value for key, value in data.items() if key != "kind"}
+        if checkpoint is not None:
+            fields |= {"name": checkpoint, "seed": None}
+        elif data.get("kind") == "model":
+            raise CheckpointError(
+                "the bundle was made from a model in memory: pass --checkpoint to name its weights"
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise CheckpointError(f"the manifest's source is not one of ours: {error}") from error
+
+
+def _absolute(place: str | None) -> str | None:
+    """A local path as it is found from any folder; hub ids and "none" as they are."""
+    if place is None or place == "none" or not Path(place).exists():
+        return place
+    return str(Path(place).resolve())

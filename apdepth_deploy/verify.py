@@ -1,0 +1,168 @@
+"""Parity: the PyTorch float32 model against every graph of a bundle, stage by stage.
+
+The place where the model and the runtime meet; thresholds stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.errors import ParityError
+from apdepth_deploy.image import ImageArray, read_image, resize_image
+
+if TYPE_CHECKING:
+    from apdepth_deploy.model import ApDepth
+
+Array = NDArray[np.float32]
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """Bounds on a result's absolute difference from PyTorch, as shares of its largest magnitude.
+
+    Depth is in [0, 1], and its magnitude is taken as 1.
+    """
+
+    max_abs: float
+    mean_abs: float
+
+
+#: By precision. float32 differs by summation order only; float16 carries 11 bits and bfloat16 8,
+#: so a rounding is 2^-11 and 2^-8 of a value and errors grow over some hundred layers. Single
+#: pixels may differ by more (an edge, a clip), so half precision is held to its mean.
+THRESHOLDS = {
+    "fp32": Threshold(max_abs=1e-3, mean_abs=1e-4),
+    "fp16": Threshold(max_abs=math.inf, mean_abs=2e-3),
+    "bf16": Threshold(max_abs=math.inf, mean_abs=1.6e-2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """How far one stage's result of one graph lies from PyTorch's, on one frame.
+
+    ``psnr`` is in dB over the reference's range (None where they are equal); ``bad`` counts NaN and
+    Inf; ``scale`` is what the thresholds are multiplied with.
+    """
+
+    graph: str
+    precision: str
+    backend: str
+    frame: str
+    stage: str
+    max_abs: float
+    mean_abs: float
+    psnr: float | None
+    bad: int
+    scale: float
+    passed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """PyTorch's float32 results: {frame name: frame}, {frame name: {stage: result}}."""
+
+    frames: Mapping[str, ImageArray]
+    results: Mapping[str, Mapping[str, Array]]
+
+
+def sample_frames(batch: int, height: int, width: int) -> dict[str, ImageArray]:
+    """A photo and uniform noise, uint8 [B,H,W,3] each."""
+    resource = importlib.resources.files("apdepth_deploy") / "data" / "bicycle.jpg"
+    with importlib.resources.as_file(resource) as path:
+        photo = resize_image(read_image(path), height, width)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    frames = {"photo": photo, "random": noise}
+    return {name: np.repeat(frame[None], batch, axis=0) for name, frame in frames.items()}
+
+
+def reference_results(model: ApDepth, shape: tuple[int, int, int]) -> Reference:
+    """Run the PyTorch model stage by stage on the sample frames of (batch, height, width)."""
+    import torch
+
+    frames = sample_frames(*shape)
+    results = {}
+    with torch.inference_mode():
+        for name, frame in frames.items():
+            stages = model.stages(torch.from_numpy(frame))
+            results[name] = {stage: result.numpy() for stage, result in stages.items()}
+    return Reference(frames, results)
+
+
+def verify_bundle(
+    bundle: Bundle, reference: Reference, progress: Progress = lambda message: None
+) -> list[Record]:
+    """Measure every graph of a bundle and write the record into its manifest.
+
+    Errors add up from stage to stage: each stage gets what the graph's own earlier stages gave.
+    """
+    from apdepth_deploy.runtime import open_chain
+
+    records: list[Record] = []
+    for graph, precision in bundle.chains:
+        progress(f"verifying {graph}.{precision}")
+        chain = open_chain(bundle, graph, precision, probe=True)
+        for name, frame in reference.frames.items():
+            results = chain.run(frame)
+            for stage, expected in reference.results[name].items():
+                records.append(
+                    compare(
+                        expected, results[stage], (graph, precision, chain.backend, name, stage)
+                    )
+                )
+        del chain
+    bundle.manifest["parity"] = [dataclasses.asdict(record) for record in records]
+    bundle.write_manifest()
+    return records
+
+
+def compare(expected: Array, found: Array, key: tuple[str, str, str, str, str]) -> Record:
+    """One record; ``key`` is (graph, precision, backend, frame, stage)."""
+    graph, precision, backend, frame, stage = key
+    assert expected.shape == found.shape, f"{stage}: {found.shape} is not {expected.shape}"
+    bad = int(np.count_nonzero(~np.isfinite(found)))
+    difference = np.abs(found.astype(np.float64) - expected)
+    difference[~np.isfinite(difference)] = math.inf
+    scale = 1.0 if stage == "decoder" else float(np.abs(expected).max())
+    max_abs, mean_abs = float(difference.max()), float(difference.mean())
+    limit = THRESHOLDS[precision]
+    passed = not bad and max_abs <= limit.max_abs * scale and mean_abs <= limit.mean_abs * scale
+    psnr = _psnr(difference, float(np.ptp(expected)))
+    return Record(
+        graph, precision, backend, frame, stage, max_abs, mean_abs, psnr, bad, scale, passed
+    )
+
+
+def _psnr(difference: NDArray[np.float64], value_range: float) -> float | None:
+    error = float(np.sqrt(np.mean(difference**2)))
+    if error == 0.0 or value_range == 0.0:
+        return None
+    return 20.0 * math.log10(value_range / error) if math.isfinite(error) else -math.inf
+
+
+def raise_on_miss(records: Iterable[Record]) -> None:
+    """Raises ParityError naming the first graph and stage that strays."""
+    for record in records:
+        if not record.passed:
+            limit = THRESHOLDS[record.precision]
+            found = f"{record.bad} NaN/Inf" if record.bad else f"mean {record.mean_abs:.2e}"
+            raise ParityError(
+                f"{record.graph}.{record.precision} strays from PyTorch, first in stage "
+                f"{record.stage!r} ({record.frame} frame): {found}, max {record.max_abs:.2e}; "
+                f"allowed: mean {limit.mean_abs * record.scale:.2e}, "
+                f"max {limit.max_abs * record.scale:.2e}, no NaN/Inf"
+            )
+
+
+def records_of(manifest: Mapping[str, Any]) -> list[Record]:
+    """The parity record that a manifest carries."""
+    return [Record(**entry) for entry in manifest["parity"]]

@@ -1,0 +1,132 @@
+"""Export time, peak memory and CPU latency, measured: one table, ratios from one run.
+
+    python benchmarks/export_and_latency.py [--presets tiny small] [--runs 5]
+
+Each export runs in a process of its own, whose peak resident memory the operating system tells.
+ONNX Runtime and the torch backend then take the same frame in turns; the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from apdepth_deploy import load
+from apdepth_deploy.bundle import Bundle, version
+from apdepth_deploy.console import table
+from apdepth_deploy.verify import sample_frames
+
+RESULTS = Path(__file__).parent / "results"
+HEIGHT, WIDTH = 480, 640
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportRun:
+    """One export of a fused graph at 480x640."""
+
+    preset: str
+    precision: str
+    verify: bool
+    seconds: float
+    peak_gb: float
+    onnx_mb: float
+    data_mb: float
+
+
+def run_export(preset: str, precision: str, verify: bool, folder: Path) -> ExportRun:
+    command = [sys.executable, "-m", "apdepth_deploy", "export", preset, "--random-weights"]
+    command += ["--precision", precision, "--output", str(folder)]
+    command += ["--height", str(HEIGHT), "--width", str(WIDTH)]
+    command += [] if verify else ["--no-verify"]
+    start = time.perf_counter()
+    process = subprocess.Popen(command)  # noqa: S603 - our own words
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{' '.join(command)} failed")
+    (graph,) = Bundle.open(folder).graphs
+    return ExportRun(
+        preset,
+        precision,
+        verify,
+        round(time.perf_counter() - start, 1),
+        round(usage.ru_maxrss * 1024 / 1e9, 2),
+        round((folder / graph.file).stat().st_size / 1e6, 1),
+        round((folder / graph.data).stat().st_size / 1e6, 1),
+    )
+
+
+def latency(folder: Path, runs: int) -> dict[str, float]:
+    """Median seconds of each backend on one frame, in turns, after one warm-up each."""
+    frame = sample_frames(1, HEIGHT, WIDTH)["photo"][0]
+    predictors = {name: load(folder, backend=name) for name in ("onnxruntime", "torch")}
+    times: dict[str, list[float]] = {name: [] for name in predictors}
+    for number in range(runs + 1):
+        for name, predictor in predictors.items():
+            start = time.perf_counter()
+            predictor(frame)
+            if number:
+                times[name].append(time.perf_counter() - start)
+    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+
+
+def machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
+    packages = ("torch", "onnxruntime", "onnx", "onnxscript", "diffusers", "transformers")
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--presets", nargs="+", default=["tiny", "small"])
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    exports, latencies = [], {}
+    for preset in arguments.presets:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "bundle"
+            exports.append(run_export(preset, "fp16", False, folder))
+            exports.append(run_export(preset, "fp16", True, folder))
+            exports.append(run_export(preset, "fp32", False, folder))
+            latencies[preset] = latency(folder, arguments.runs)
+    report = {
+        "machine": machine(),
+        "frame": [HEIGHT, WIDTH],
+        "runs": arguments.runs,
+        "exports": [dataclasses.asdict(run) for run in exports],
+        "latency_s": latencies,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "export_and_latency.json"
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    headers = ["export", "verify", "seconds", "peak GB", ".onnx MB", ".data MB"]
+    rows = [
+        [f"{r.preset} {r.precision}", str(r.verify), *map(str, dataclasses.astuple(r)[3:])]
+        for r in exports
+    ]
+    print(table(headers, rows), end="\n\n")
+    rows = [
+        [preset, str(s["torch"]), str(s["onnxruntime"]), f"{s['torch'] / s['onnxruntime']:.2f} x"]
+        for preset, s in latencies.items()
+    ]
+    print(table(["latency, fp32", "torch s", "onnxruntime s", "ratio"], rows))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

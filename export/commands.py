@@ -1,0 +1,116 @@
+"""``apdepth-deploy export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apdepth_deploy.commands.verify import parity_table
+from apdepth_deploy.console import steps
+from apdepth_deploy.errors import UsageError
+from apdepth_deploy.source import ModelSource
+from apdepth_deploy.spec import PRESETS
+from apdepth_deploy.verify import records_of
+
+from .bundle_export import export_bundle
+from .shapes import FrameShape, parse_shape
+
+app = typer.Typer(add_completion=False)
+
+_PRESETS = ", ".join(PRESETS)
+_GRAPHS = ["fused"]
+_PRECISIONS = ["fp16"]
+
+
+@app.command()
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help=f"Checkpoint folder, hub id, or with --random-weights a preset: {_PRESETS}."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle.")],
+    graph: Annotated[list[str], typer.Option(help="fused, staged; repeat for both.")] = _GRAPHS,
+    precision: Annotated[
+        list[str], typer.Option(help="fp32, fp16, bf16; repeat for several.")
+    ] = _PRECISIONS,
+    height: Annotated[int, typer.Option(help="Frame height, a multiple of 8.")] = 480,
+    width: Annotated[int, typer.Option(help="Frame width, a multiple of 8.")] = 640,
+    batch: Annotated[int, typer.Option(help="Frames per call.")] = 1,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 18 to 23.")] = 21,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Take a range of sizes: give --min and --max.")
+    ] = False,
+    smallest: Annotated[
+        str | None, typer.Option("--min", help="BATCHxHEIGHTxWIDTH, with --dynamic.")
+    ] = None,
+    opt: Annotated[
+        str | None, typer.Option("--opt", help="What to tune for; default --batch/height/width.")
+    ] = None,
+    largest: Annotated[
+        str | None, typer.Option("--max", help="BATCHxHEIGHTxWIDTH, with --dynamic.")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Prior: transformers folder, hub id, depth_anything_v2_vit*.pth, none."),
+    ] = None,
+    unet: Annotated[
+        str | None, typer.Option(help="A unet/ folder to put over the checkpoint's.")
+    ] = None,
+    conventions: Annotated[
+        str | None, typer.Option(help="v1.1 (the authors'), normalized.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub repository.")] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Draw a preset's weights: size and speed only.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of --random-weights.")] = 0,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Skip the comparison with PyTorch.")
+    ] = False,
+) -> None:
+    """Turn a checkpoint into a bundle of ONNX graphs, and prove each equal to PyTorch."""
+    if random_weights and source not in PRESETS:
+        raise UsageError(f"--random-weights needs a preset ({_PRESETS}), not {source!r}")
+    model = ModelSource(
+        source,
+        seed=seed if random_weights else None,
+        prior=prior,
+        conventions=conventions,
+        unet=unet,
+        revision=revision,
+    )
+    shape = _shape(dynamic, (batch, height, width), (smallest, opt, largest))
+    with steps() as progress:
+        bundle = export_bundle(
+            model,
+            output,
+            kinds=graph,
+            precisions=precision,
+            shape=shape,
+            opset=opset,
+            verify=not no_verify,
+            progress=progress,
+        )
+    if not no_verify:
+        print(parity_table(records_of(bundle.manifest)))
+    print(f"wrote {bundle.folder}")
+
+
+def _shape(
+    dynamic: bool,
+    size: tuple[int, int, int],
+    ranges: tuple[str | None, str | None, str | None],
+) -> FrameShape:
+    smallest, opt, largest = ranges
+    if not dynamic:
+        if smallest or opt or largest:
+            raise UsageError("--min, --opt and --max need --dynamic")
+        return FrameShape.fixed(*size)
+    if not (smallest and largest):
+        raise UsageError("--dynamic needs --min and --max, such as --min 1x240x320 --max 4x480x640")
+    tuned = parse_shape(opt) if opt else size
+    return FrameShape.ranged(parse_shape(smallest), tuned, parse_shape(largest))

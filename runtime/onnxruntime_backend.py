@@ -1,0 +1,99 @@
+"""ONNX Runtime, on the CPU or on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apdepth_deploy.bundle import Bundle, Graph
+from apdepth_deploy.errors import BackendError, BundleError
+from apdepth_deploy.image import ImageArray
+
+from .chain import FloatArray
+
+#: A graph's tensors and the stage each is the result of.
+STAGE_OF = {"prior": "prior", "latents": "encoder", "depth_latent": "unet", "depth": "decoder"}
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+class OrtChain:
+    """The graphs of one precision as ONNX Runtime sessions, run one after the other."""
+
+    backend = "onnxruntime"
+
+    def __init__(
+        self, bundle: Bundle, graphs: tuple[Graph, ...], device: str = "cpu", probe: bool = False
+    ) -> None:
+        """
+        Args:
+            device: "cpu" or "cuda".
+            probe: give every stage's result, also those inside a fused graph.
+
+        Raises:
+            BundleError: a damaged graph. BackendError: the device or the precision can't run here.
+        """
+        self.device = device
+        self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
+        self._sessions = [_Session(bundle, graph, device, probe) for graph in graphs]
+
+    def run(self, frames: ImageArray) -> dict[str, FloatArray]:
+        """See ``Chain.run``. Safe to call from several threads."""
+        tensors: dict[str, Any] = {"image": frames}
+        for session in self._sessions:
+            tensors |= session.run(tensors)
+        return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+
+
+class _Session:
+    """One graph."""
+
+    def __init__(self, bundle: Bundle, graph: Graph, device: str, probe: bool) -> None:
+        import onnxruntime as ort
+
+        self.inputs = [tensor.name for tensor in graph.inputs]
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        model: Any = str(bundle.path(graph.file))
+        if probe:
+            from .onnx_edit import probed
+
+            model = probed(bundle.path(graph.file), emulate_bf16=device == "cpu")
+            _save_memory(options, bundle.path(graph.file).parent)
+        providers = [_CUDA, _CPU] if device == "cuda" else [_CPU]
+        try:
+            self._session = ort.InferenceSession(model, options, providers=providers)
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            raise BundleError(
+                f"{graph.file}: ONNX Runtime can't load it: {_line(error)}"
+            ) from error
+        if device == "cuda" and self._session.get_providers()[0] != _CUDA:
+            raise BackendError(
+                "ONNX Runtime could not start CUDA and would have used the CPU: check the driver "
+                "and the CUDA libraries with `apdepth-deploy doctor`, or pass --device cpu"
+            )
+        self.outputs = [tensor.name for tensor in self._session.get_outputs()]
+
+    def run(self, tensors: dict[str, Any]) -> dict[str, FloatArray]:
+        feeds = {name: tensors[name] for name in self.inputs}
+        try:
+            values = self._session.run(self.outputs, feeds)
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed on {self.inputs}: {_line(error)}") from error
+        return {name: np.asarray(v) for name, v in zip(self.outputs, values, strict=True)}
+
+
+def _save_memory(options: Any, weights_folder: Path) -> None:
+    """A probe runs once or twice, right after PyTorch: 7 GB at full size instead of 11."""
+    key = "session.model_external_initializers_file_folder_path"
+    options.add_session_config_entry(key, str(weights_folder))
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

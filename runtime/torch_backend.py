@@ -1,0 +1,28 @@
+"""The PyTorch model itself behind the runtime's interface: slow, and what the others must equal."""
+
+from __future__ import annotations
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.image import ImageArray
+
+from .chain import FloatArray
+
+
+class TorchChain:
+    """The float32 model, from the weights that the bundle was exported from."""
+
+    backend = "torch"
+
+    def __init__(self, bundle: Bundle, device: str, checkpoint: str | None) -> None:
+        """Raises CheckpointError where the weights are not found."""
+        self.device = device
+        self.batch, self.height, self.width = bundle.frame_extents
+        self._model = bundle.source(checkpoint).load().to(device)
+
+    def run(self, frames: ImageArray) -> dict[str, FloatArray]:
+        """See ``Chain.run``."""
+        import torch
+
+        with torch.inference_mode():
+            stages = self._model.stages(torch.from_numpy(frames).to(self.device))
+        return {name: result.cpu().numpy() for name, result in stages.items()}

@@ -1,0 +1,78 @@
+"""Shared parts: a micro model in every real layout, and one bundle of it per session."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+
+from apdepth_deploy.spec import CONVENTIONS, PRESETS, ModelSpec
+
+
+def make_micro_spec(**changes: Any) -> ModelSpec:
+    """The smallest model with every part of the real one: strides, skips, attentions, prior."""
+    tiny = PRESETS["tiny"]
+    unet = {
+        **tiny.unet,
+        "block_out_channels": [16, 32],
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+        "attention_head_dim": [1, 2],
+        "cross_attention_dim": 24,
+        "norm_num_groups": 8,
+    }
+    vae = {**tiny.vae, "block_out_channels": [8, 8, 16, 16], "norm_num_groups": 4}
+    assert tiny.prior is not None
+    backbone = {
+        **tiny.prior["backbone_config"],
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 1,
+        "image_size": 70,
+        "out_indices": [1, 2, 3, 4],
+    }
+    prior = {
+        **tiny.prior,
+        "backbone_config": backbone,
+        "reassemble_hidden_size": 64,
+        "neck_hidden_sizes": [8, 8, 16, 16],
+        "fusion_hidden_size": 16,
+    }
+    spec = ModelSpec("micro", unet, vae, prior, (2, 24), CONVENTIONS["v1.1"])
+    return dataclasses.replace(spec, **changes)
+
+
+@pytest.fixture(scope="session")
+def micro_spec() -> ModelSpec:
+    return make_micro_spec()
+
+
+@pytest.fixture(scope="session")
+def micro_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A verified bundle of the micro model, fused and staged, fp32 and fp16, 64x96. Read only."""
+    from apdepth_deploy.export import FrameShape, export_bundle
+    from apdepth_deploy.model import ApDepth
+
+    folder = tmp_path_factory.mktemp("micro") / "bundle"
+    export_bundle(
+        ApDepth.from_spec(make_micro_spec()),
+        folder,
+        kinds=("fused", "staged"),
+        precisions=("fp32", "fp16"),
+        shape=FrameShape.fixed(1, 64, 96),
+    )
+    return folder
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A picture-like array: smooth colour ramps with an edge, uint8 [70, 101, 3]."""
+    y, x = np.mgrid[0:70, 0:101]
+    ramp = np.stack([x * 2, y * 3, np.where(x > y, 200, 30)], axis=-1)
+    return ramp.clip(0, 255).astype(np.uint8)

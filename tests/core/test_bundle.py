@@ -1,0 +1,377 @@
+"""The bundle's reader: what is whole opens, and everything else is refused by name."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apdepth_deploy import load
+from apdepth_deploy.bundle import Bundle, is_bundle, to_json
+from apdepth_deploy.cli import main
+from apdepth_deploy.errors import ApDepthError, BundleError, CheckpointError
+from apdepth_deploy.manifest import finite
+from apdepth_deploy.spec import ModelSpec
+
+Edit = Callable[[Any], object]
+
+
+@pytest.fixture
+def copied(tmp_path: Path, micro_bundle: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(micro_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, micro_bundle: Path) -> Path:
+    """The same manifest beside files of the right size that hold nothing."""
+    folder = tmp_path / "bundle"
+    (folder / "onnx").mkdir(parents=True)
+    shutil.copy(micro_bundle / "manifest.json", folder)
+    for name, entry in json.loads((folder / "manifest.json").read_text())["files"].items():
+        with (folder / name).open("wb") as file:
+            file.truncate(entry["size"])
+    return folder
+
+
+def edit(bundle: Path, change: Edit) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def put(*keys: Any, value: Any) -> Edit:
+    """An edit that sets one value deep inside."""
+
+    def change(manifest: Any) -> None:
+        for key in keys[:-1]:
+            manifest = manifest[key]
+        manifest[keys[-1]] = value
+
+    return change
+
+
+def test_an_opened_bundle_says_what_was_exported(micro_bundle: Path, micro_spec: ModelSpec) -> None:
+    opened = Bundle.open(micro_bundle)
+    assert opened.spec == micro_spec
+    assert opened.frame_shape == (1, 64, 96)
+    assert opened.chains == [(k, p) for p in ("fp32", "fp16") for k in ("fused", "staged")]
+    stages = [graph.label for graph in opened.chain_graphs("staged", "fp16")]
+    assert stages == ["prior.fp16", "encoder.fp16", "unet.fp16", "decoder.fp16"]
+    assert not opened.random_weights
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (None, "no manifest.json. Make one with `export`"),
+        ("", "can't be read"),
+        ("{", "can't be read"),
+        ("[" * 100_000, "can't be read"),
+        (b"\xff\xfe", "can't be read"),
+        ("[]", "schema_version 'None'"),
+        ('"text"', "schema_version 'None'"),
+        ("{}", "schema_version 'None'"),
+        ('{"schema_version": 2}', "schema_version '2' and this program reads 1"),
+        ('{"schema_version": "1"}', "schema_version '1'"),
+        ('{"schema_version": true}', "schema_version 'True'"),
+        ('{"schema_version": 1}', "'created' of the manifest is missing"),
+    ],
+)
+def test_a_manifest_that_is_none_of_ours_is_refused(
+    tmp_path: Path, content: str | bytes | None, rule: str
+) -> None:
+    if content is not None:
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "manifest.json").write_bytes(data)
+    with pytest.raises(BundleError, match=rule) as caught:
+        Bundle.open(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["missing", "file", "folder_for_manifest", "x" * 300, "nul\0"])
+def test_a_place_without_a_manifest_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder_for_manifest" / "manifest.json").mkdir(parents=True)
+    with pytest.raises(BundleError):
+        Bundle.open(tmp_path / place)
+
+
+@pytest.mark.parametrize("name", ["onnx/fused.fp32.onnx", "onnx/unet.fp16.data"])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name} is missing .* copy the whole folder"):
+        Bundle.open(bundle)
+
+
+def test_a_file_of_another_size_is_named(bundle: Path) -> None:
+    with (bundle / "onnx/fused.fp32.data").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=r"fused\.fp32\.data has 2127617 bytes, .* 2127616"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("name", ["onnx/fused.fp32.onnx", "onnx/fused.fp32.data"])
+def test_one_flipped_bit_is_found_before_the_engine_sees_it(
+    copied: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    Bundle.open(copied)  # hashes cost time: only those of the files in use are compared
+    with pytest.raises(BundleError, match=rf"{name} is damaged: its SHA-256"):
+        load(copied)
+    load(copied, precision="fp16")
+    for verb in (["infer", "x.png", "-o", "out"], ["verify"]):
+        assert main([verb[0], str(copied), *verb[1:]]) == 2
+        assert capsys.readouterr().err.endswith("Copy the bundle again, or export it again\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/hostname", "onnx/../../x", "onnx/..", "..\\x", "onnx\\x", "", "."]
+)
+def test_a_path_that_leaves_the_bundle_is_refused(bundle: Path, name: str) -> None:
+    (bundle.parent / "x").touch()
+    edit(bundle, put("files", name, value={"size": 0, "sha256": "0"}))
+    with pytest.raises(BundleError, match="a path that leaves the bundle"):
+        Bundle.open(bundle)
+
+
+def test_links_may_stay_inside_and_not_leave(bundle: Path) -> None:
+    data = bundle / "onnx/fused.fp32.data"
+    data.rename(bundle / "weights")
+    data.symlink_to("../weights")
+    Bundle.open(bundle)
+    (bundle / "weights").rename(bundle.parent / "weights")
+    data.unlink()
+    data.symlink_to("../../weights")
+    with pytest.raises(BundleError, match=r"fused\.fp32\.data is a link that leaves the bundle"):
+        Bundle.open(bundle)
+
+
+def test_a_linked_folder_may_not_leave(bundle: Path) -> None:
+    (bundle / "onnx").rename(bundle.parent / "onnx")
+    (bundle / "onnx").symlink_to("../onnx")
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        Bundle.open(bundle)
+
+
+def test_a_graph_whose_files_have_no_hash_is_refused(bundle: Path) -> None:
+    edit(bundle, lambda manifest: manifest["files"].pop("onnx/fused.fp16.data"))
+    with pytest.raises(BundleError, match=r"no hash for onnx/fused\.fp16\.data"):
+        Bundle.open(bundle)
+
+
+FILE = "onnx/fused.fp32.onnx"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("files",), []),
+        (("files", FILE), None),
+        (("files", FILE, "size"), "457475"),
+        (("files", FILE, "size"), True),
+        (("files", FILE, "sha256"), 5),
+        (("graphs",), {}),
+        (("graphs", 0), None),
+        (("graphs", 0, "batch"), "1"),
+        (("graphs", 0, "batch"), 0),
+        (("graphs", 0, "height"), 64.0),
+        (("graphs", 0, "height"), [64, 32, 128]),
+        (("graphs", 0, "width"), [64, 64]),
+        (("graphs", 0, "width"), 95),
+        (("graphs", 0, "precision"), "fp8"),
+        (("graphs", 0, "precision"), ["fp32"]),
+        (("graphs", 0, "inputs"), "image"),
+        (("graphs", 0, "inputs", 0), "image"),
+        (("graphs", 0, "inputs", 0, "name"), None),
+        (("graphs", 0, "outputs", 0, "shape"), 3),
+        (("graphs", 0, "outputs", 0, "shape"), ["B"]),
+        (("graphs", 0, "file"), 3),
+        (("graphs", 0, "data"), ["x"]),
+        (("graphs", 0, "gflop"), {"unet": "many"}),
+        (("spec",), None),
+        (("spec",), []),
+        (("spec", "unet"), 5),
+        (("spec", "vae"), {}),
+        (("spec", "vae", "block_out_channels"), 8),
+        (("spec", "vae", "block_out_channels"), []),
+        (("spec", "vae", "block_out_channels"), [8] * 99),
+        (("spec", "conventions"), "v1.1"),
+        (("spec", "conventions", "concat"), [1, "prior"]),
+        (("spec", "later"), 1),
+        (("source",), "model"),
+        (("source", "kind"), "other"),
+        (("source", "seed"), "0"),
+        (("source", "name"), None),
+        (("engines",), None),
+        (("parity",), {}),
+        (("parity", 0), 1),
+        (("parity", 0, "max_abs"), "small"),
+        (("tools",), ["torch"]),
+        (("tools", "torch"), 2),
+        (("created",), None),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_bundle_error(bundle: Path, keys: Any, value: Any) -> None:
+    edit(bundle, put(*keys, value=value))
+    with pytest.raises(BundleError, match=r"manifest\.json: "):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2, 3])
+def test_a_staged_chain_with_a_stage_missing_is_refused(bundle: Path, gone: int) -> None:
+    def change(manifest: Any) -> None:
+        staged = [
+            g for g in manifest["graphs"] if g["name"] != "fused" and g["precision"] == "fp32"
+        ]
+        manifest["graphs"].remove(staged[gone])
+
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=r"out of place|give no depth"):
+        Bundle.open(bundle)
+
+
+def test_a_graph_listed_twice_is_refused(bundle: Path) -> None:
+    edit(bundle, lambda manifest: manifest["graphs"].append(manifest["graphs"][0]))
+    with pytest.raises(BundleError, match=r"fused\.fp32 is out of place"):
+        Bundle.open(bundle)
+
+
+def test_what_a_later_version_adds_is_passed_over(bundle: Path) -> None:
+    def change(manifest: Any) -> None:
+        for place in (manifest, manifest["graphs"][0], manifest["files"][FILE], manifest["source"]):
+            place["later"] = 1
+
+    edit(bundle, change)
+    opened = Bundle.open(bundle)
+    assert opened.graphs[0].label == "fused.fp32"
+    assert opened.source("elsewhere").name == "elsewhere"
+
+
+def test_a_range_is_tuned_for_its_middle(bundle: Path) -> None:
+    edit(bundle, put("graphs", 0, "batch", value=[1, 2, 4]))
+    edit(bundle, put("graphs", 0, "height", value=[64, 72, 128]))
+    assert Bundle.open(bundle).frame_shape == (2, 72, 96)
+
+
+def test_a_bundle_without_graphs_opens_and_can_do_nothing(bundle: Path) -> None:
+    edit(bundle, put("graphs", value=[]))
+    opened = Bundle.open(bundle)
+    with pytest.raises(BundleError, match="has no graphs"):
+        _ = opened.frame_shape
+    with pytest.raises(ApDepthError, match="no graphs"):
+        load(bundle)
+    assert main(["inspect", str(bundle)]) == 0
+
+
+JUNK = [None, True, -1, 0, 3, 1e308, "", "x", "../x", [], {}, [1, 2, 3], {"a": 1}, 10**40]
+
+
+def mutate(manifest: Any, rng: random.Random) -> None:
+    """One random change at a random depth."""
+    while True:
+        keys = list(manifest) if isinstance(manifest, dict) else list(range(len(manifest)))
+        key = rng.choice(keys)
+        child = manifest[key]
+        if isinstance(child, (dict, list)) and child and rng.random() < 0.8:
+            manifest = child
+            continue
+        break
+    action = rng.randrange(4)
+    if action == 0:
+        del manifest[key]
+    elif action == 1 and isinstance(manifest, dict):
+        manifest[rng.choice(["x", "name", "../x", "size"])] = manifest.pop(key)
+    elif action == 2 and isinstance(manifest, list):
+        manifest.append(copy.deepcopy(child))
+    else:
+        manifest[key] = rng.choice(JUNK)
+
+
+def test_a_thousand_mutated_manifests_open_or_are_refused_in_words(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(0)
+    path = bundle / "manifest.json"
+    whole = json.loads(path.read_text())
+    whole["graphs"], whole["parity"] = whole["graphs"][:2], whole["parity"][:2]
+    whole["graphs"][1] = {**whole["graphs"][0], "precision": "fp16"}
+    codes = []
+    for _ in range(1000):
+        manifest = copy.deepcopy(whole)
+        for _ in range(rng.randint(1, 2)):
+            mutate(manifest, rng)
+        path.write_text(json.dumps(manifest))
+        try:
+            opened = Bundle.open(bundle)
+            _ = opened.spec, opened.chains, opened.source("x")
+        except ApDepthError:
+            continue
+        codes.append(main(["inspect", str(bundle)]))  # and what opens can be shown
+        assert "defect" not in capsys.readouterr().err
+    assert 50 < len(codes) < 700 and set(codes) <= {0, 2}
+
+
+def test_flipped_characters_in_the_manifest_open_or_are_refused_in_words(bundle: Path) -> None:
+    rng = random.Random(1)
+    path = bundle / "manifest.json"
+    whole = path.read_bytes()
+    for _ in range(300):
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        try:
+            Bundle.open(bundle)
+        except ApDepthError as error:
+            assert "manifest.json" in str(error) or "missing" in str(error)
+
+
+def test_a_manifest_is_strict_json_whatever_was_measured(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    opened.manifest["parity"][0] |= {"max_abs": math.inf, "mean_abs": math.nan, "psnr": -math.inf}
+    opened.write_manifest()
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    read = json.loads((bundle / "manifest.json").read_text(), parse_constant=refuse)
+    assert [read["parity"][0][key] for key in ("max_abs", "mean_abs", "psnr")] == [None] * 3
+    assert Bundle.open(bundle).manifest == finite(opened.manifest)
+    assert json.loads(to_json((1.5, {"a": math.nan}))) == [1.5, {"a": None}]
+
+
+def test_only_a_bundle_and_nothing_else_may_be_replaced(bundle: Path, tmp_path: Path) -> None:
+    assert is_bundle(bundle)
+    (bundle / "engines").mkdir()
+    assert is_bundle(bundle)
+    (bundle / "notes.txt").touch()
+    assert not is_bundle(bundle)
+    foreign = tmp_path / "web"
+    foreign.mkdir()
+    (foreign / "manifest.json").write_text("{}")
+    (foreign / "index.html").touch()
+    assert not is_bundle(foreign)
+
+
+def test_a_checkpoint_takes_the_place_of_the_manifests(bundle: Path) -> None:
+    with pytest.raises(CheckpointError, match="pass --checkpoint"):
+        Bundle.open(bundle).source()
+    assert Bundle.open(bundle).source("there").kind == "checkpoint"
+    edit(
+        bundle, put("source", value={"kind": "random", "name": "tiny", "seed": 3, "prior": "none"})
+    )
+    opened = Bundle.open(bundle)
+    assert opened.random_weights
+    assert opened.source().label == "tiny (random weights, seed 3)"
+    assert (opened.source("there").seed, opened.source("there").prior) == (None, "none")

@@ -1,0 +1,329 @@
+"""Checkpoint folders in every layout that is met, made here as the libraries make them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from apdepth_deploy.checkpoint import save_checkpoint
+from apdepth_deploy.errors import CheckpointError, UsageError
+from apdepth_deploy.model import ApDepth
+from apdepth_deploy.source import ModelSource
+from apdepth_deploy.spec import CONVENTIONS, ModelSpec, without_prior
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+WEIGHTS = "diffusion_pytorch_model"
+STORED_VAE_SIZES = (
+    "block_out_channels",
+    "down_block_types",
+    "in_channels",
+    "latent_channels",
+    "layers_per_block",
+    "norm_num_groups",
+    "out_channels",
+    "up_block_types",
+)
+STORED_UNET_SIZES = (
+    *(key for key in STORED_VAE_SIZES if key != "latent_channels"),
+    "attention_head_dim",
+    "cross_attention_dim",
+    "use_linear_projection",
+)
+
+
+def save_folder(model: ApDepth, folder: Path, **options: Any) -> None:
+    """As the libraries save it, with none of our own code or files."""
+    model.unet.save_pretrained(folder / "unet", **options)
+    model.vae.save_pretrained(folder / "vae", **options)
+    if model.prior is not None:
+        model.prior.net.save_pretrained(folder / "prior")
+    np.save(folder / "empty_text_embed.npy", model.text_embedding.numpy())
+
+
+def load(folder: Path, **options: str) -> ApDepth:
+    return ApDepth.from_checkpoint(str(folder), **options)
+
+
+def edit_weights(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    save_file(change(load_file(path)), path)
+
+
+# --- layouts -------------------------------------------------------------------------------------
+
+
+def test_a_diffusers_folder_gives_the_same_depth(
+    micro_saved: Path, micro_depth: Tensor, frame: Tensor
+) -> None:
+    model = load(micro_saved)
+    assert torch.equal(model(frame), micro_depth)
+    assert model.spec.conventions == CONVENTIONS["v1.1"]
+    assert model.spec.name == "micro"
+
+
+def test_bin_files_give_the_same_depth(
+    micro_model: ApDepth, micro_depth: Tensor, tmp_path: Path, frame: Tensor
+) -> None:
+    save_folder(micro_model, tmp_path, safe_serialization=False)
+    assert not list(tmp_path.glob("[uv]*/*.safetensors"))
+    assert torch.equal(load(tmp_path)(frame), micro_depth)
+
+
+def test_sharded_weights_give_the_same_depth(
+    micro_model: ApDepth, micro_depth: Tensor, tmp_path: Path, frame: Tensor
+) -> None:
+    save_folder(micro_model, tmp_path, max_shard_size="300KB")
+    assert len(list(tmp_path.glob(f"unet/{WEIGHTS}-*-of-*.safetensors"))) > 1
+    assert torch.equal(load(tmp_path)(frame), micro_depth)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_half_precision_files_load_as_float32(
+    micro_spec: ModelSpec, tmp_path: Path, safe: bool, frame: Tensor
+) -> None:
+    model = ApDepth.from_spec(micro_spec).half()
+    save_folder(model, tmp_path, variant="fp16", safe_serialization=safe)
+    assert (tmp_path / "unet" / f"{WEIGHTS}.fp16.{'safetensors' if safe else 'bin'}").is_file()
+    loaded = load(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert torch.equal(loaded(frame), model.float()(frame))
+
+
+def test_plain_weights_are_taken_before_half_precision_ones(
+    micro_spec: ModelSpec, folder: Path, micro_depth: Tensor, frame: Tensor
+) -> None:
+    other = ApDepth.from_spec(micro_spec, seed=1).half()
+    other.unet.save_pretrained(folder / "unet", variant="fp16")
+    assert torch.equal(load(folder)(frame), micro_depth)
+
+
+def test_old_names_of_the_vaes_attention_are_known(
+    folder: Path, micro_depth: Tensor, frame: Tensor
+) -> None:
+    """The names in the stored Stable Diffusion 2 and 2.1 files."""
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(key: str) -> str:
+        for new, name in old.items():
+            key = key.replace(f"attentions.0.{new}.", f"attentions.0.{name}.")
+        return key
+
+    path = folder / "vae" / f"{WEIGHTS}.safetensors"
+    edit_weights(path, lambda state: {rename(key): state[key] for key in state})
+    assert "decoder.mid_block.attentions.0.proj_attn.bias" in load_file(path)
+    assert torch.equal(load(folder)(frame), micro_depth)
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1"])
+def test_stored_stable_diffusion_configs_are_known(
+    micro_model: ApDepth, folder: Path, micro_depth: Tensor, version: str, frame: Tensor
+) -> None:
+    """What diffusers 0.8 and 0.10 wrote: fewer keys than today's, and some that are gone."""
+    sizes = dict(micro_model.unet.config)
+    unet = {key: sizes[key] for key in STORED_UNET_SIZES}
+    unet |= {"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.8.0"}
+    unet |= {"act_fn": "silu", "center_input_sample": False, "dual_cross_attention": False}
+    if version == "2.1":
+        unet |= {"_diffusers_version": "0.10.0.dev0", "upcast_attention": True}
+        unet |= {"num_class_embeds": None, "only_cross_attention": False}
+    sizes = dict(micro_model.vae.config)
+    vae = {key: sizes[key] for key in STORED_VAE_SIZES}
+    vae |= {"_class_name": "AutoencoderKL", "_diffusers_version": "0.8.0", "sample_size": 768}
+    (folder / "unet" / "config.json").write_text(json.dumps(unet))
+    (folder / "vae" / "config.json").write_text(json.dumps(vae))
+    loaded = load(folder)
+    assert loaded.unet.config.upcast_attention is (version == "2.1")
+    assert torch.equal(loaded(frame), micro_depth)
+
+
+def test_a_unet_with_4_channels_has_no_prior(
+    micro_spec: ModelSpec, tmp_path: Path, frame: Tensor
+) -> None:
+    model = ApDepth.from_spec(without_prior(micro_spec))
+    save_folder(model, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.spec.prior is None
+    assert loaded.stage_names == ("encoder", "unet", "decoder")
+    assert torch.equal(loaded(frame), model(frame))
+    assert torch.equal(load(tmp_path, prior="none")(frame), model(frame))
+
+
+def test_a_prior_folder_elsewhere_goes_before_the_checkpoints_own(
+    micro_spec: ModelSpec, folder: Path, tmp_path: Path, frame: Tensor
+) -> None:
+    other = ApDepth.from_spec(micro_spec, seed=1)
+    assert other.prior is not None
+    other.prior.net.save_pretrained(tmp_path / "other")
+    pictures = load(folder, prior=str(tmp_path / "other")).stages(frame)
+    assert torch.equal(pictures["prior"], other.stages(frame)["prior"])
+
+
+def test_a_bare_unet_folder_goes_over_a_base_checkpoint(
+    micro_spec: ModelSpec, folder: Path, tmp_path: Path, frame: Tensor
+) -> None:
+    """As the authors' training leaves it: iter_NNNNNN/unet."""
+    trained = ApDepth.from_spec(micro_spec, seed=1)
+    trained.unet.save_pretrained(tmp_path / "iter_000100" / "unet")
+    shutil.rmtree(folder / "unet")
+    model = load(folder, unet=str(tmp_path / "iter_000100" / "unet"))
+    trained.text_embedding = model.text_embedding
+    stages = model.stages(frame)
+    assert torch.equal(stages["unet"], trained.denoise(stages["encoder"]))
+
+
+# --- our own additions to the layout -------------------------------------------------------------
+
+
+def test_a_saved_checkpoint_loads_back_with_its_conventions(
+    micro_spec: ModelSpec, tmp_path: Path, frame: Tensor
+) -> None:
+    conventions = dataclasses.replace(
+        CONVENTIONS["normalized"], name="mine", prior_side=42, concat=("rgb", "prior"), timestep=3
+    )
+    model = ApDepth.from_spec(dataclasses.replace(micro_spec, conventions=conventions))
+    save_checkpoint(model, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.spec.conventions == conventions
+    assert torch.equal(loaded(frame), model(frame))
+    assert load(tmp_path, conventions="v1.1").spec.conventions == CONVENTIONS["v1.1"]
+
+
+def test_a_loaded_spec_builds_the_same_networks(folder: Path, frame: Tensor) -> None:
+    loaded = load(folder)
+    again = ApDepth.from_spec(ModelSpec.from_json(loaded.spec.to_json()))
+    again.load_state_dict(loaded.state_dict())
+    assert torch.equal(again(frame), loaded(frame))
+
+
+def test_a_source_says_where_the_weights_are_from_any_folder(
+    micro_saved: Path,
+    micro_depth: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    frame: Tensor,
+) -> None:
+    monkeypatch.chdir(micro_saved.parent)
+    kept = json.loads(json.dumps(ModelSource("micro", unet="micro/unet").to_json()))
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(ModelSource.from_json(kept).load()(frame), micro_depth)
+    assert kept["kind"] == "checkpoint"
+
+
+def test_a_bundle_of_a_model_in_memory_needs_a_checkpoint(
+    micro_model: ApDepth, micro_saved: Path
+) -> None:
+    kept = ModelSource("mine", model=micro_model).to_json()
+    with pytest.raises(CheckpointError, match="pass --checkpoint"):
+        ModelSource.from_json(kept)
+    assert ModelSource.from_json(kept, str(micro_saved)) == ModelSource(str(micro_saved))
+
+
+def test_random_weights_take_conventions_but_no_trained_parts() -> None:
+    source = ModelSource("tiny", seed=0, prior="none", conventions="v1.1")
+    assert source.load().spec.conventions.concat == ("rgb",)
+    with pytest.raises(UsageError, match="random weights"):
+        ModelSource("tiny", seed=0, unet="unet").load()
+    with pytest.raises(CheckpointError, match="--random-weights"):
+        ModelSource("tiny").load()
+
+
+# --- the empty prompt ----------------------------------------------------------------------------
+
+
+def save_text_encoder(folder: Path) -> tuple[CLIPTextModel, list[int]]:
+    """Both as Stable Diffusion 2.1 stores them; gives the encoder and the tokens of ""."""
+    config = CLIPTextConfig(
+        vocab_size=6,
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        bos_token_id=4,
+        eos_token_id=5,
+    )
+    torch.manual_seed(0)
+    encoder = CLIPTextModel(config).eval()
+    config.save_pretrained(folder / "text_encoder")
+    # Written before transformers 5: with this prefix, and the positions as a buffer.
+    state = {
+        f"text_model.{k.removeprefix('text_model.')}": v for k, v in encoder.state_dict().items()
+    }
+    state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(state, folder / "text_encoder" / "model.safetensors")
+
+    tokens = ["a", "b", "a</w>", "b</w>", "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = folder / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    special = {
+        "bos_token": tokens[4],
+        "eos_token": tokens[5],
+        "unk_token": tokens[5],
+        "pad_token": "!",
+    }
+    (tokenizer / "special_tokens_map.json").write_text(json.dumps(special))
+    options = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps({**special, **options}))
+    return encoder, [4, 5]
+
+
+def test_the_empty_text_is_encoded_once_from_its_encoder(folder: Path) -> None:
+    (folder / "empty_text_embed.npy").unlink()
+    encoder, ids = save_text_encoder(folder)
+    with torch.no_grad():
+        expected = encoder(torch.tensor([ids])).last_hidden_state
+    model = load(folder)
+    torch.testing.assert_close(model.text_embedding, expected, rtol=0, atol=1e-6)
+    assert model.spec.text_shape == (2, 24)
+
+
+def test_the_empty_text_is_read_from_its_file(folder: Path) -> None:
+    embedding = np.random.default_rng(0).normal(size=(1, 2, 24))
+    np.save(folder / "empty_text_embed.npy", embedding.astype(np.float16))
+    found = load(folder).text_embedding
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(found.numpy(), embedding.astype(np.float16).astype(np.float32))
+
+
+def test_no_text_at_all_is_an_error(folder: Path) -> None:
+    (folder / "empty_text_embed.npy").unlink()
+    with pytest.raises(CheckpointError, match=r"neither empty_text_embed.npy nor text_encoder/"):
+        load(folder)
+    save_text_encoder(folder)
+    vocabulary = folder / "tokenizer" / "vocab.json"
+    vocabulary.write_text("{")
+    with pytest.raises(CheckpointError, match=r"tokenizer can't be loaded"):
+        load(folder)
+    vocabulary.unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer has no vocab.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((1, 2, 25), np.float32),
+        np.zeros((2, 24), np.float32),
+        np.zeros((2, 2, 24), np.float32),
+        np.array("text"),
+        np.array([[[{}]]], dtype=object),
+    ],
+    ids=["width", "rank", "batch", "text", "pickle"],
+)
+def test_an_embedding_that_does_not_fit_is_an_error(folder: Path, array: np.ndarray) -> None:
+    np.save(folder / "empty_text_embed.npy", array)
+    with pytest.raises(CheckpointError, match="empty"):
+        load(folder)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from apdepth_deploy.export import FrameShape, bundle_export, export_bundle
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.errors import (
+    ApDepthError,
+    CheckpointError,
+    OutputError,
+    ParityError,
+    UsageError,
+)
+from apdepth_deploy.model import ApDepth
+from apdepth_deploy.source import ModelSource
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"kinds": ("whole",)}, UsageError, "graph: whole; choose from fused, staged"),
+        ({"precisions": ("int8",)}, UsageError, "precision: int8; choose from fp32, fp16, bf16"),
+        ({"precisions": ()}, UsageError, "precision: none"),
+        ({"opset": 17}, UsageError, "opset must be 18 to 23"),
+        ({"shape": FrameShape.fixed(0, 64, 96)}, UsageError, "batch"),
+        ({"shape": FrameShape.fixed(1, 60, 96)}, UsageError, "multiple of 8"),
+    ],
+)
+def test_wrong_arguments_write_nothing(micro_spec, tmp_path, arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        export_bundle(ApDepth.from_spec(micro_spec), tmp_path / "bundle", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_without_trained_weights_says_what_to_add(tmp_path):
+    with pytest.raises(CheckpointError, match="add --random-weights"):
+        export_bundle(ModelSource("tiny"), tmp_path / "bundle")
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(micro_spec, tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not something we made"):
+        export_bundle(ApDepth.from_spec(micro_spec), tmp_path)
+    assert contents(tmp_path) == {"precious.txt": b"mine"}
+
+
+def test_a_graph_that_strays_is_not_written_and_the_old_bundle_stays(
+    micro_bundle, micro_spec, tmp_path, monkeypatch
+):
+    """The gate is real: a graph of other weights than the reference's must not pass it."""
+    import shutil
+
+    target = tmp_path / "bundle"
+    shutil.copytree(micro_bundle, target)
+    before = contents(target)
+
+    def break_unet(model, precision, size):
+        model.unet.conv_out.weight.data.mul_(1.5)
+        return model
+
+    monkeypatch.setattr(bundle_export, "prepare", break_unet)
+    with pytest.raises(ParityError, match=r"fused.fp32 strays .* first in stage 'unet'"):
+        export_bundle(
+            ApDepth.from_spec(micro_spec),
+            target,
+            precisions=("fp32",),
+            shape=FrameShape.fixed(1, 64, 64),
+        )
+    assert contents(target) == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_callers_model_is_left_as_it_is(micro_spec, micro_bundle):
+    """micro_bundle comes from such a model, and its manifest says so."""
+    source = Bundle.open(micro_bundle).manifest["source"]
+    assert source["kind"] == "model"
+    with pytest.raises(CheckpointError, match="pass --checkpoint"):
+        ModelSource.from_json(source)
+    model = ApDepth.from_spec(micro_spec)
+    copy = ModelSource("x", model=model).load()
+    copy.half()
+    assert model.dtype.itemsize == 4
+
+
+def test_a_full_disk_midway_keeps_the_old_bundle(micro_bundle, tmp_path):
+    """A process that may write 100 kB per file: the weights don't fit."""
+    import shutil
+
+    target = tmp_path / "bundle"
+    shutil.copytree(micro_bundle, target)
+    before = contents(target)
+    script = textwrap.dedent(
+        f"""
+        import resource, signal, sys
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        from apdepth_deploy.cli import main
+        sys.exit(main(["export", "tiny", "--random-weights", "--prior", "none", "--no-verify",
+                       "--height", "64", "--width", "64", "-o", {str(target)!r}]))
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "error: can't write" in done.stderr and "Traceback" not in done.stderr
+    assert contents(target) == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_non_commercial_priors_are_named(micro_spec):
+    from apdepth_deploy.spec import PRESETS
+
+    assert list(bundle_export._notes(PRESETS["small"])) == []
+    (note,) = bundle_export._notes(PRESETS["large"])
+    assert "CC-BY-NC-4.0" in note and "no commercial use" in note
+
+
+def test_a_prior_with_a_fixed_side_needs_a_fixed_frame(micro_spec, tmp_path):
+    conventions = dataclasses.replace(micro_spec.conventions, prior_side=70)
+    spec = dataclasses.replace(micro_spec, conventions=conventions)
+    shape = FrameShape.ranged((1, 64, 64), (1, 64, 64), (1, 128, 128))
+    with pytest.raises(UsageError, match="needs a fixed frame size"):
+        export_bundle(ApDepth.from_spec(spec), tmp_path / "bundle", shape=shape)
+
+
+def test_every_failure_is_one_of_ours(tmp_path):
+    with pytest.raises(ApDepthError):
+        export_bundle("no/such-checkpoint-anywhere", tmp_path / "bundle")

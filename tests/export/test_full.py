@@ -1,0 +1,39 @@
+"""Full-size networks with random weights: `make test-full`. Some ten minutes and 8 GB."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import onnx
+import pytest
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.verify import records_of
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
+
+
+def test_small_fp16_exports_within_8_gb_and_equals_pytorch(tmp_path):
+    folder = tmp_path / "bundle"
+    command = [sys.executable, "-m", "apdepth_deploy", "export", "small", "--random-weights"]
+    process = subprocess.Popen([*command, "-o", str(folder)])
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    assert usage.ru_maxrss * 1024 < 8e9
+    bundle = Bundle.open(folder)
+    assert sorted(p.suffix for p in (folder / "onnx").iterdir()) == [".data", ".onnx"]
+    onnx.checker.check_model(str(folder / bundle.graphs[0].file))
+    depth = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
+    assert depth and all(r.mean_abs <= 2e-3 and r.bad == 0 for r in depth)
+
+
+def test_small_fp32_is_within_1e_3_of_pytorch(tmp_path):
+    from apdepth_deploy.export import export_bundle
+
+    from apdepth_deploy.source import ModelSource
+
+    bundle = export_bundle(ModelSource("small", seed=0), tmp_path / "bundle", precisions=("fp32",))
+    depth = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
+    assert depth and all(r.max_abs <= 1e-3 for r in depth)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from apdepth_deploy.export.precision import Float32Scores, TwoPassGroupNorm, prepare
+from torch import nn
+
+from apdepth_deploy.model import ApDepth
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 7, 9), (1, 8, 1, 1), (2, 16, 35)])
+def test_two_pass_group_norm_is_group_norm(shape):
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(4, shape[1], eps=1e-6).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(shape, dtype=torch.float64) * 3 + 5
+    torch.testing.assert_close(TwoPassGroupNorm(norm)(x), norm(x), rtol=1e-12, atol=1e-12)
+
+
+def test_two_pass_group_norm_keeps_its_digits_beside_a_large_mean():
+    """E[x^2] - E[x]^2 in float32 would lose all of them here."""
+    x = torch.randn(1, 4, 64, 64) + 3000.0
+    norm = nn.GroupNorm(1, 4)
+    exact = nn.GroupNorm(1, 4).double()(x.double())
+    assert (TwoPassGroupNorm(norm)(x) - exact).abs().max() < 2e-3
+    naive = (x * x).mean() - x.mean() ** 2
+    assert abs(naive - x.double().var(correction=0)) > 0.1  # what is being avoided
+
+
+def test_float32_scores_are_attention():
+    from diffusers.models.attention_processor import Attention
+
+    torch.manual_seed(0)
+    for context_dim in (None, 24):
+        attention = Attention(32, context_dim, heads=2, dim_head=16).double()
+        x = torch.randn(2, 15, 32, dtype=torch.float64)
+        context = None if context_dim is None else torch.randn(2, 2, 24, dtype=torch.float64)
+        expected = attention(x, context)
+        attention.set_processor(Float32Scores())
+        # Scores pass through float32 by design, hence not 1e-12.
+        torch.testing.assert_close(attention(x, context), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_float32_scores_survive_what_overflows_float16():
+    from diffusers.models.attention_processor import Attention
+
+    attention = Attention(32, heads=2, dim_head=16, bias=False).half()
+    nn.init.constant_(attention.to_q.weight, 4.0)
+    nn.init.constant_(attention.to_k.weight, 4.0)
+    attention.set_processor(Float32Scores())
+    x = torch.full((1, 5, 32), 2.0, dtype=torch.float16)
+    query = attention.to_q(x)
+    assert torch.isinf(query[..., :16] @ query[..., :16].transpose(1, 2)).any()
+    assert torch.isfinite(attention(x)).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_preparing_keeps_what_the_model_computes(micro_spec, precision):
+    model = ApDepth.from_spec(micro_spec)
+    images = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
+    expected = model(images)
+    prepared = prepare(copy.deepcopy(model), precision, (64, 96))
+    difference = (prepared(images) - expected).abs().mean()
+    assert difference < {"fp32": 1e-6, "fp16": 2e-3, "bf16": 1.6e-2}[precision]
+    assert prepared(images).dtype == torch.float32

@@ -1,0 +1,139 @@
+"""The choice of an engine: what is asked for is what runs, or a line says why not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from apdepth_deploy import load
+from apdepth_deploy.bundle import file_entry
+from apdepth_deploy.errors import (
+    ApDepthError,
+    BackendError,
+    BundleError,
+    CheckpointError,
+    UsageError,
+)
+
+MakeBundle = Callable[..., Path]
+
+FRESH = """
+import sys
+import apdepth_deploy
+assert not {"numpy", "PIL", "onnxruntime", "typer", "rich"} & set(sys.modules)
+from apdepth_deploy import load
+predictor = load(sys.argv[1])
+import numpy as np
+depth = predictor(np.zeros((120, 160, 3), np.uint8))
+assert depth.shape == (120, 160)
+heavy = {"torch", "diffusers", "transformers", "onnx", "onnx_ir", "onnxscript", "typer", "rich"}
+print(sorted(heavy & set(sys.modules)), predictor.reason)
+"""
+
+
+def test_predicting_needs_neither_torch_nor_onnx(micro_bundle: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", FRESH, str(micro_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "[] onnxruntime on cpu, fp32, fused graph: no CUDA here\n"
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "torch"])
+def test_an_engine_that_is_not_installed_is_named(micro_bundle: Path, module: str) -> None:
+    script = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from apdepth_deploy.cli import main\n"
+        f"sys.exit(main(['infer', {str(micro_bundle)!r}, 'x', '-o', 'y', '--backend', {module!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.startswith(f"error: {module} is not installed: pip install 'apdepth-deploy[")
+    assert (done.stderr.count("\n"), done.returncode) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "rule"),
+    [
+        ({"backend": "nope"}, UsageError, "unknown backend 'nope': choose one of auto, onnx"),
+        ({"device": "npu"}, UsageError, "unknown device 'npu': choose one of auto, cpu, cuda"),
+        ({"precision": "fp8"}, UsageError, "unknown precision 'fp8': choose one of fp32, fp16"),
+        ({"device": "cuda"}, BackendError, "onnxruntime finds no CUDA device .*--device cpu"),
+        ({"precision": "bf16"}, BackendError, "on cpu runs fp32, fp16, not bf16"),
+        ({"backend": "torch", "precision": "fp16"}, UsageError, "torch runs in fp32, not fp16"),
+        ({"backend": "torch"}, CheckpointError, "pass --checkpoint"),
+        ({"backend": "torch", "checkpoint": "/nope"}, CheckpointError, "/nope"),
+    ],
+)
+def test_what_cant_run_here_is_refused_in_a_line(
+    micro_bundle: Path, options: dict[str, str], kind: type[ApDepthError], rule: str
+) -> None:
+    with pytest.raises(kind, match=rule) as caught:
+        load(micro_bundle, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_the_precision_asked_for_is_the_one_that_runs(
+    micro_bundle: Path, photo: NDArray[np.uint8]
+) -> None:
+    default, half = load(micro_bundle), load(micro_bundle, precision="fp16")
+    assert (default.precision, half.precision) == ("fp32", "fp16")
+    assert (default.backend, default.device) == ("onnxruntime", "cpu")
+    difference = np.abs(default(photo) - half(photo))
+    assert 0.0 < difference.mean() < 2e-3
+
+
+def test_a_precision_that_was_not_exported_is_refused(mean_bundle: MakeBundle) -> None:
+    folder = mean_bundle(1, 64, 96)
+    with pytest.raises(BackendError, match=r"has fused fp32; .* needs fp16: export with .*fp16"):
+        load(folder, precision="fp16")
+
+
+def test_a_bundle_for_another_device_is_refused(mean_bundle: MakeBundle) -> None:
+    folder = mean_bundle(1, 64, 96)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"fp32"', '"bf16"'))
+    with pytest.raises(
+        BackendError, match="has fused bf16; ONNX Runtime on cpu needs fp32 or fp16"
+    ):
+        load(folder)
+
+
+def test_torch_and_onnxruntime_agree(
+    micro_bundle: Path, micro_checkpoint: Path, photo: NDArray[np.uint8]
+) -> None:
+    torch = load(micro_bundle, "torch", checkpoint=str(micro_checkpoint))
+    assert torch.reason == "torch on cpu, fp32: no CUDA here"
+    assert torch.frame_size == (64, 96)
+    np.testing.assert_allclose(torch(photo), load(micro_bundle)(photo), atol=1e-4, rtol=0)
+
+
+def test_a_graph_that_is_no_onnx_is_refused_though_its_hash_fits(mean_bundle: MakeBundle) -> None:
+    folder = mean_bundle(1, 64, 96)
+    graph = "onnx/fused.fp32.onnx"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / graph).write_bytes(b"garbage")
+    manifest["files"][graph] = file_entry(folder / graph)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"fused\.fp32\.onnx: ONNX Runtime can't load it"):
+        load(folder)
+
+
+def test_hashes_may_be_left_unchecked(tmp_path: Path, micro_bundle: Path) -> None:
+    """For a host that checks them once and loads often."""
+    folder = Path(shutil.copytree(micro_bundle, tmp_path / "bundle"))
+    path = folder / "onnx/fused.fp32.data"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="damaged"):
+        load(folder)
+    load(folder, check_hashes=False)

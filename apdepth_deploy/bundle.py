@@ -157,9 +157,17 @@ class Bundle:
         return batch, height, width
 
     @property
+    def frame_ends(self) -> tuple[tuple[int, int, int], ...]:
+        """The smallest and the largest (batch, height, width), where the graphs take a range."""
+        if all(isinstance(n, int) for n in self.frame_extents):
+            return ()
+        b, h, w = ([n, n, n] if isinstance(n, int) else n for n in self.frame_extents)
+        return (b[0], h[0], w[0]), (b[2], h[2], w[2])
+
+    @property
     def random_weights(self) -> bool:
         """True where the weights were drawn, not trained: depth from it means nothing."""
-        return self.manifest["source"]["kind"] == "random"
+        return bool(self.manifest["source"]["kind"] == "random")
 
     def source(self, checkpoint: str | None = None) -> ModelSource:
         """Where the PyTorch weights are: in ``checkpoint``, or where the manifest says.

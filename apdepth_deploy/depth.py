@@ -64,7 +64,7 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 def to_uint16(depth: DepthArray) -> NDArray[np.uint16]:
     """float32 [H,W] in [0, 1] -> uint16 [H,W], 65535 = far."""
-    scaled = np.multiply(depth.clip(0.0, 1.0), 65535.0, dtype=np.float64)
+    scaled: NDArray[np.float64] = np.multiply(depth.clip(0.0, 1.0), 65535.0, dtype=np.float64)
     return np.rint(scaled).astype(np.uint16)
 
 

@@ -31,43 +31,36 @@ HEIGHT, WIDTH = 480, 640
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportRun:
-    """One export of a fused graph at 480x640."""
+class Run:
+    """One command on a fused graph at 480x640, in a process of its own."""
 
-    preset: str
-    precision: str
-    verify: bool
+    command: str
     seconds: float
     peak_gb: float
-    onnx_mb: float
-    data_mb: float
 
 
-def run_export(preset: str, precision: str, verify: bool, folder: Path) -> ExportRun:
-    command = [sys.executable, "-m", "apdepth_deploy", "export", preset, "--random-weights"]
-    command += ["--precision", precision, "--output", str(folder)]
-    command += ["--height", str(HEIGHT), "--width", str(WIDTH)]
-    command += [] if verify else ["--no-verify"]
+def run(*words: str) -> Run:
+    """Run ``apdepth-deploy WORDS`` and measure it."""
+    command = [sys.executable, "-m", "apdepth_deploy", *words]
     start = time.perf_counter()
-    process = subprocess.Popen(command)  # noqa: S603 - our own words
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
     _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
     if status != 0:
         raise SystemExit(f"{' '.join(command)} failed")
-    (graph,) = Bundle.open(folder).graphs
-    return ExportRun(
-        preset,
-        precision,
-        verify,
-        round(time.perf_counter() - start, 1),
-        round(usage.ru_maxrss * 1024 / 1e9, 2),
-        round((folder / graph.file).stat().st_size / 1e6, 1),
-        round((folder / graph.data).stat().st_size / 1e6, 1),
-    )
+    shown = " ".join(word for word in words if not word.startswith("/"))
+    return Run(shown, round(seconds, 1), round(usage.ru_maxrss * 1024 / 1e9, 2))
+
+
+def export(preset: str, precision: str, folder: Path) -> Run:
+    size = ("--height", str(HEIGHT), "--width", str(WIDTH))
+    words = ("export", preset, "--random-weights", "--no-verify", "--precision", precision, *size)
+    return run(*words, "--output", str(folder))
 
 
 def latency(folder: Path, runs: int) -> dict[str, float]:
     """Median seconds of each backend on one frame, in turns, after one warm-up each."""
-    frame = sample_frames(1, HEIGHT, WIDTH)["photo"][0]
+    frame = sample_frames((1, HEIGHT, WIDTH))["photo"][0]
     predictors = {name: load(folder, backend=name) for name in ("onnxruntime", "torch")}
     times: dict[str, list[float]] = {name: [] for name in predictors}
     for number in range(runs + 1):
@@ -96,30 +89,29 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["tiny", "small"])
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    exports, latencies = [], {}
+    runs, sizes, latencies = [], {}, {}
     for preset in arguments.presets:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "bundle"
-            exports.append(run_export(preset, "fp16", False, folder))
-            exports.append(run_export(preset, "fp16", True, folder))
-            exports.append(run_export(preset, "fp32", False, folder))
+            for precision in ("fp16", "fp32"):
+                runs.append(export(preset, precision, folder))
+                files = Bundle.open(folder).manifest["files"]
+                sizes[f"{preset} {precision}"] = {k: v["size"] for k, v in files.items()}
+                runs.append(run("verify", str(folder)))
             latencies[preset] = latency(folder, arguments.runs)
     report = {
         "machine": machine(),
         "frame": [HEIGHT, WIDTH],
         "runs": arguments.runs,
-        "exports": [dataclasses.asdict(run) for run in exports],
+        "commands": [dataclasses.asdict(entry) for entry in runs],
+        "bytes": sizes,
         "latency_s": latencies,
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "export_and_latency.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
-    headers = ["export", "verify", "seconds", "peak GB", ".onnx MB", ".data MB"]
-    rows = [
-        [f"{r.preset} {r.precision}", str(r.verify), *map(str, dataclasses.astuple(r)[3:])]
-        for r in exports
-    ]
-    print(table(headers, rows), end="\n\n")
+    rows = [[entry.command, str(entry.seconds), str(entry.peak_gb)] for entry in runs]
+    print(table(["command", "seconds", "peak GB"], rows), end="\n\n")
     rows = [
         [preset, str(s["torch"]), str(s["onnxruntime"]), f"{s['torch'] / s['onnxruntime']:.2f} x"]
         for preset, s in latencies.items()

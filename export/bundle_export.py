@@ -69,7 +69,7 @@ def export_bundle(
         reference = None
         if verify:
             progress("running the PyTorch model on the sample frames")
-            reference = reference_results(model, shape.opt)
+            reference = reference_results(model, shape.opt, *shape.ends)
         bundle = Bundle(folder, new_manifest(model.spec, source.to_json()))
         for number, precision in enumerate(precisions):
             if number:

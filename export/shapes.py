@@ -65,6 +65,14 @@ class FrameShape:
     def opt(self) -> tuple[int, int, int]:
         return self.batch.opt, self.height.opt, self.width.opt
 
+    @property
+    def ends(self) -> tuple[tuple[int, int, int], ...]:
+        """The smallest and the largest frame; nothing where there is one size."""
+        if self.is_fixed:
+            return ()
+        axes = (self.batch, self.height, self.width)
+        return tuple(e.min for e in axes), tuple(e.max for e in axes)  # type: ignore[return-value]
+
     def check(self, stride: int) -> None:
         """Raises UsageError unless sides are multiples of ``stride``, and nothing is too small."""
         for axis in AXES:

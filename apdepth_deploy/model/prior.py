@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +31,11 @@ class Prior(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[1:3]
+        rgb = images.permute(0, 3, 1, 2).float() / 255.0
         # Made here, not as buffers: those would be rounded with the networks to half precision.
-        mean = torch.tensor(self.conventions.prior_mean, device=images.device)
-        std = torch.tensor(self.conventions.prior_std, device=images.device)
-        normalised = ((images.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
+        mean = torch.tensor(self.conventions.prior_mean, device=rgb.device).view(3, 1, 1)
+        std = torch.tensor(self.conventions.prior_std, device=rgb.device).view(3, 1, 1)
+        normalised = (rgb - mean) / std
         size = self.input_size(height, width)
         resized = F.interpolate(normalised, size, mode="bilinear", align_corners=True)
         disparity = self.net(resized.to(self.net.dtype)).predicted_depth.float()[:, None]
@@ -115,14 +116,19 @@ class OffsetEmbeddings(Dinov2Embeddings):
             return table
         side = round((table.shape[1] - 1) ** 0.5)
         rows, cols = height // self.patch_size, width // self.patch_size
-        # At its own size the original takes the table as it is: an offset of 0 does that too.
-        shape = torch.stack([torch.scalar_tensor(n, dtype=torch.int64) for n in (rows, cols)])
-        offset = (shape != side).any().float() * self.position_offset
+        offset = self._offset(rows, cols, side)
         grid = table[:, 1:].float().reshape(side, side, -1)
         grid = bicubic(grid, rows, offset)
         grid = bicubic(grid.transpose(0, 1), cols, offset).transpose(0, 1)
         patches = grid.reshape(1, rows * cols, -1).to(table.dtype)
         return torch.cat((table[:, :1], patches), dim=1)
+
+    def _offset(self, rows: Any, cols: Any, side: int) -> float | Tensor:
+        """``position_offset``, but 0 at the table's own size, which the original takes as it is."""
+        if isinstance(rows, int) and isinstance(cols, int):
+            return 0.0 if rows == cols == side else self.position_offset
+        sizes = torch.stack([torch.scalar_tensor(n) for n in (rows, cols)])
+        return (sizes != side).any().float() * self.position_offset
 
 
 def bicubic(x: Tensor, size: int, offset: float | Tensor) -> Tensor:
@@ -132,8 +138,7 @@ def bicubic(x: Tensor, size: int, offset: float | Tensor) -> Tensor:
     """
     n = x.shape[0]
     a = -0.75
-    scale = n / (torch.scalar_tensor(size) + offset)
-    position = (torch.arange(size).float() + 0.5) * scale - 0.5
+    position = (torch.arange(size, device=x.device).float() + 0.5) * (n / (size + offset)) - 0.5
     base = position.floor()
     t = position - base
     weights = (

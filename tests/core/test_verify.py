@@ -15,9 +15,14 @@ import pytest
 from numpy.typing import NDArray
 
 from apdepth_deploy.bundle import Bundle, file_entry
+from apdepth_deploy.checkpoint import save_checkpoint
 from apdepth_deploy.cli import main
 from apdepth_deploy.errors import ParityError
+from apdepth_deploy.model import ApDepth
+from apdepth_deploy.spec import ModelSpec, without_prior
 from apdepth_deploy.verify import Record, compare, raise_on_miss, records_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 Array = NDArray[np.float32]
 Text = pytest.CaptureFixture[str]
@@ -64,7 +69,9 @@ def test_one_value_that_is_not_finite_is_counted_and_fails(expected: Array, valu
     found[0, 1, 2, 3] = value
     for precision in ("fp32", "fp16", "bf16"):
         record = compare(expected, found, key(precision, "unet"))
-        assert (record.bad, record.passed, record.max_abs) == (1, False, math.inf)
+        assert (record.bad, record.passed, record.max_abs) == (1, False, 0.0)
+    found[0, 0, 0, 0] += 0.5
+    assert compare(expected, found, key("fp32", "unet")).max_abs == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -222,12 +229,19 @@ def test_a_nan_is_counted_and_the_record_stays_json(
     records = strict(said.out)
     assert records == strict((bundle / "manifest.json").read_text())["parity"]
     bad = [record for record in records if record["stage"] == "decoder"]
-    assert [(r["bad"], r["max_abs"], r["psnr"], r["passed"]) for r in bad] == [
-        (6144, None, None, False)
-    ] * 2
+    assert [(r["bad"], r["psnr"], r["passed"]) for r in bad] == [(6144, None, False)] * 2
     assert main(["inspect", str(bundle)]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "STRAYS" in line)
-    assert row.split() == ["fused.fp32", "photo", "decoder", "-", "-", "-", "6144", "STRAYS"]
+    assert row.split() == [
+        "fused.fp32",
+        "photo",
+        "decoder",
+        "0.0e+00",
+        "0.0e+00",
+        "-",
+        "6144",
+        "STRAYS",
+    ]
 
 
 def test_weights_that_are_not_known_are_asked_for(micro_bundle: Path, capsys: Text) -> None:
@@ -236,9 +250,9 @@ def test_weights_that_are_not_known_are_asked_for(micro_bundle: Path, capsys: Te
 
 
 def test_a_model_without_a_prior_is_not_this_bundles(
-    chain_of: MakeBundle, micro_saved: Path, capsys: Text
+    micro_bundle: Path, micro_spec: ModelSpec, tmp_path: Path, capsys: Text
 ) -> None:
-    bundle = chain_of("fused", "fp32")
-    edit(bundle, lambda m: m["source"].update(kind="checkpoint", prior="none"))
-    assert verify(bundle, micro_saved) == 2
-    assert "error: " in capsys.readouterr().err
+    save_checkpoint(ApDepth.from_spec(without_prior(micro_spec)), tmp_path / "plain")
+    assert verify(micro_bundle, tmp_path / "plain") == 2
+    line = f"error: {tmp_path}/plain is not the model of {micro_bundle}: one has no prior\n"
+    assert capsys.readouterr().err.endswith(line)

@@ -8,7 +8,6 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from apdepth_deploy.export import FrameShape, bundle_export, export_bundle
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.errors import (
@@ -18,6 +17,7 @@ from apdepth_deploy.errors import (
     ParityError,
     UsageError,
 )
+from apdepth_deploy.export import FrameShape, bundle_export, export_bundle
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
 

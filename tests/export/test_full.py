@@ -31,7 +31,6 @@ def test_small_fp16_exports_within_8_gb_and_equals_pytorch(tmp_path):
 
 def test_small_fp32_is_within_1e_3_of_pytorch(tmp_path):
     from apdepth_deploy.export import export_bundle
-
     from apdepth_deploy.source import ModelSource
 
     bundle = export_bundle(ModelSource("small", seed=0), tmp_path / "bundle", precisions=("fp32",))

@@ -9,12 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from apdepth_deploy.export.graphs import FusedGraph, trace
-from apdepth_deploy.export.precision import prepare
-from apdepth_deploy.export.shapes import FrameShape
 from onnx import TensorProto
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.export.graphs import FusedGraph, trace
+from apdepth_deploy.export.precision import prepare
+from apdepth_deploy.export.shapes import FrameShape
 from apdepth_deploy.model import ApDepth
 
 SEAMS = {

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from apdepth_deploy.export.precision import Float32Scores, TwoPassGroupNorm, prepare
 from torch import nn
 
+from apdepth_deploy.export.precision import Float32Scores, TwoPassGroupNorm, prepare
 from apdepth_deploy.model import ApDepth
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from apdepth_deploy.export import FrameShape, parse_shape
 
 from apdepth_deploy.errors import UsageError
+from apdepth_deploy.export import FrameShape, parse_shape
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,38 @@ def test_a_full_disk_midway_leaves_every_file_whole(
     assert results(output) == ["a", "b", "sub/b", "z"]
 
 
+SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    probe = [*SMALL_DISK, "mount -t tmpfs -o size=64k tmpfs /mnt"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs a mount of its own")
+def test_a_disk_that_is_full_is_said_so(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    """A real one, of 64 KiB, that two small pictures fit on and a third doesn't."""
+    (tmp_path / "disk").mkdir()
+    picture(photos / "z.png", 200, 200)
+    script = """
+        disk=$1 copy=$2; shift 2
+        mount -t tmpfs -o size=64k tmpfs "$disk"
+        "$@" -o "$disk/out" || echo "code $?"
+        cp -r "$disk/out" "$copy"
+    """
+    command = [*SMALL_DISK, script, "sh", tmp_path / "disk", tmp_path / "copy"]
+    command += [*INFER, bundle, photos]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "code 2\n"
+    assert done.stderr.splitlines()[-1].startswith(f"error: can't write {tmp_path}/disk/out/z_")
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    left = [name for name in contents(tmp_path / "copy") if not name.startswith("z_")]
+    assert sorted(left) == [f"{stem}{ending}" for stem in ("a", "sub/b") for ending in RESULTS]
+    assert not list((tmp_path / "copy").rglob(".*"))
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from apdepth_deploy.runtime import open_chain
-from apdepth_deploy.runtime.onnx_edit import probed
-from apdepth_deploy.runtime.onnxruntime_backend import OrtChain
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.runtime import open_chain
+from apdepth_deploy.runtime.onnx_edit import probed
+from apdepth_deploy.runtime.onnxruntime_backend import OrtChain
 
 Array = NDArray[np.float32]
 

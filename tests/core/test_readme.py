@@ -1,0 +1,83 @@
+"""Every `apdepth-deploy` line of the README, run as it stands there, in order, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.image import read_image
+from apdepth_deploy.verify import records_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def readme_commands() -> list[list[str]]:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    commands = [line.split("#")[0].split() for line in lines]
+    return [words for words in commands if words[:1] == ["apdepth-deploy"]]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, micro_spec):
+    """What the README's lines name: a checkpoint, a unet folder, a prior, photos."""
+    from apdepth_deploy.checkpoint import save_checkpoint
+    from apdepth_deploy.model import ApDepth
+
+    folder = tmp_path_factory.mktemp("readme")
+    save_checkpoint(ApDepth.from_spec(micro_spec), folder / "CHECKPOINT")
+    other = ApDepth.from_spec(micro_spec, seed=1)
+    other.unet.save_pretrained(folder / "checkpoint/iter_025000/unet")
+    assert other.prior is not None
+    other.prior.net.save_pretrained(folder / "PRIOR")
+    (folder / "photos").mkdir()
+    photo = ROOT / "apdepth_deploy/data/bicycle.jpg"
+    (folder / "photos" / "bicycle.jpg").write_bytes(photo.read_bytes())
+    return folder
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "apdepth_deploy", *words[1:]]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ}, check=False
+    )
+
+
+def test_every_command_does_what_the_readme_says(workplace):
+    commands = readme_commands()
+    assert {words[1] for words in commands} == {"export", "infer", "inspect", "verify", "doctor"}
+    for words in commands:
+        if "--prior" in words and words[words.index("--prior") + 1].endswith(".pth"):
+            continue  # an original .pth is loaded in test_checkpoint.py
+        done = run(words, workplace)
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}"
+    photo = read_image(workplace / "photos/bicycle.jpg")
+    depth = np.load(workplace / "depth/bicycle_depth.npy")
+    assert depth.shape == photo.shape[:2] and depth.dtype == np.float32
+    bundle = Bundle.open(workplace / "bundle")
+    depths = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
+    assert {r.precision for r in depths} == {"fp32", "fp16"} and bundle.frame_shape == (1, 480, 640)
+    assert all(r.max_abs <= 1e-4 for r in depths if r.precision == "fp32")
+    assert all(r.mean_abs <= 2e-3 and r.bad == 0 for r in depths if r.precision == "fp16")
+    assert json.loads(run(["", "inspect", "bundle", "--json"], workplace).stdout)["parity"]
+
+
+def test_the_readme_names_every_verb_and_only_those():
+    from apdepth_deploy.cli import VERBS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"apdepth-deploy (\w+)", text)) == set(VERBS)
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"

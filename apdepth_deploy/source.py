@@ -87,20 +87,14 @@ class ModelSource:
         return {"kind": self.kind, **{k: v for k, v in fields.items() if v is not None}}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], checkpoint: str | None = None) -> ModelSource:
-        """The manifest's ``source``, with ``checkpoint`` in place of the weights it names.
-
-        Raises CheckpointError where neither says where the weights are.
-        """
-        fields = {key: value for key, value in data.items() if key != "kind"}
-        if checkpoint is not None:
-            fields |= {"name": checkpoint, "seed": None}
-        elif data.get("kind") == "model":
+    def from_json(cls, data: Mapping[str, Any]) -> ModelSource:
+        """Raises CheckpointError where the manifest can't say where the weights are."""
+        if data.get("kind") == "model":
             raise CheckpointError(
                 "the bundle was made from a model in memory: pass --checkpoint to name its weights"
             )
         try:
-            return cls(**fields)
+            return cls(**{key: value for key, value in data.items() if key != "kind"})
         except TypeError as error:
             raise CheckpointError(f"the manifest's source is not one of ours: {error}") from error
 

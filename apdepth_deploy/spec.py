@@ -40,14 +40,40 @@ class Conventions:
     latent_scale: float = 0.18215
 
     def __post_init__(self) -> None:
-        if self.prior_output not in ("raw", "minmax"):
-            raise CheckpointError(
-                f"conventions: prior_output is {self.prior_output!r}; it must be 'raw' or 'minmax'"
-            )
-        if sorted(self.concat) not in (["prior", "rgb"], ["rgb"]):
-            raise CheckpointError(
-                f"conventions: concat is {list(self.concat)}; it must order 'prior' and 'rgb'"
-            )
+        rules = {
+            "prior_mean": (_are_numbers(self.prior_mean, 3), "three numbers"),
+            "prior_std": (
+                _are_numbers(self.prior_std, 3) and all(n > 0 for n in self.prior_std),
+                "three numbers above 0",
+            ),
+            "prior_side": (
+                self.prior_side is None or (type(self.prior_side) is int and self.prior_side > 0),
+                "null or a number of pixels",
+            ),
+            "position_offset": (_are_numbers((self.position_offset,), 1), "a number"),
+            "prior_output": (self.prior_output in ("raw", "minmax"), "'raw' or 'minmax'"),
+            "concat": (
+                self.concat in (("prior", "rgb"), ("rgb", "prior"), ("rgb",)),
+                "an order of 'prior' and 'rgb'",
+            ),
+            "timestep": (type(self.timestep) is int and self.timestep >= 0, "a whole number"),
+            "latent_scale": (
+                _are_numbers((self.latent_scale,), 1) and self.latent_scale > 0,
+                "a number above 0",
+            ),
+        }
+        for field, (holds, rule) in rules.items():
+            if not holds:
+                value = getattr(self, field)
+                raise CheckpointError(f"conventions: {field} is {value!r}; it must be {rule}")
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(type(n) in (int, float) for n in values)
+    )
 
 
 CONVENTIONS: dict[str, Conventions] = {
@@ -87,9 +113,9 @@ class ModelSpec:
         channels = self.unet.get("in_channels", 4)
         if channels != expected:
             with_prior = "no prior" if self.prior is None else "a prior"
+            fix = {8: "pass --prior", 4: "use --prior none"}.get(channels, "it must be 4 or 8")
             raise CheckpointError(
-                f"the U-Net takes {channels} channels, but {with_prior} gives {expected}: "
-                + ("pass --prior" if channels == 8 else "use --prior none")
+                f"the U-Net takes {channels} channels, but {with_prior} gives {expected}: {fix}"
             )
 
     @property

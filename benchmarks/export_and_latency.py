@@ -1,6 +1,6 @@
 """Export time, peak memory and CPU latency, measured: one table, ratios from one run.
 
-    python benchmarks/export_and_latency.py [--presets tiny small] [--runs 5]
+    python benchmarks/export_and_latency.py [--presets tiny] [--precisions fp32] [--runs 5]
 
 Each export runs in a process of its own, whose peak resident memory the operating system tells.
 ONNX Runtime and the torch backend then take the same frame in turns; the medians are compared.
@@ -87,13 +87,14 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["tiny", "small"])
+    parser.add_argument("--precisions", nargs="+", default=["fp16", "fp32"], help="fp32 last")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     runs, sizes, latencies = [], {}, {}
     for preset in arguments.presets:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "bundle"
-            for precision in ("fp16", "fp32"):
+            for precision in arguments.precisions:
                 runs.append(export(preset, precision, folder))
                 files = Bundle.open(folder).manifest["files"]
                 sizes[f"{preset} {precision}"] = {k: v["size"] for k, v in files.items()}

@@ -61,21 +61,24 @@ def _expand(pattern: str) -> Iterator[tuple[Path, Path]]:
     path = Path(pattern)
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file() and not _is_ours(file):
-                yield file, file.relative_to(path)
+            name = file.relative_to(path)
+            if any(part.startswith(".") for part in name.parts) or _is_result(file):
+                continue
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                yield file, name
     elif path.exists() or not glob.has_magic(pattern):
         yield path, Path(path.name)
     else:
-        for name in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - takes absolute ones
-            if Path(name).is_file():
-                yield Path(name), Path(Path(name).name)
+        matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path's takes no absolute ones
+        for file in map(Path, sorted(matches)):
+            if file.is_file():
+                yield file, Path(file.name)
 
 
-def _is_ours(file: Path) -> bool:
-    """Hidden, or what ``write_depth`` wrote: the output folder may lie among the pictures."""
+def _is_result(file: Path) -> bool:
+    """Whether ``write_depth`` wrote it: the output folder may lie among the pictures."""
     stem = file.name.removesuffix("_depth.png").removesuffix("_color.png")
-    written = stem != file.name and file.with_name(f"{stem}_depth.npy").exists()
-    return written or file.name.startswith(".")
+    return stem != file.name and file.with_name(f"{stem}_depth.npy").exists()
 
 
 def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[str]:

@@ -11,8 +11,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
+import torch
 
 from apdepth_deploy.spec import CONVENTIONS, PRESETS, ModelSpec
+
+# Networks this small spend their time waiting for each other's threads.
+torch.set_num_threads(1)
 
 
 def make_micro_spec(**changes: Any) -> ModelSpec:

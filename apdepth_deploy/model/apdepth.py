@@ -167,6 +167,8 @@ class ApDepth(nn.Module):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
             shape = list(images.shape)
             raise UsageError(f"images must be uint8 [B,H,W,3], not {images.dtype} {shape}")
+        if 0 in images.shape:
+            raise UsageError(f"images {list(images.shape)} hold no pixels")
         stride = self.spec.latent_stride
         if not torch.compiler.is_compiling() and (
             images.shape[1] % stride or images.shape[2] % stride

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from apdepth_deploy.model import ApDepth
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small are done sooner than threads meet, above all on a busy machine."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +34,8 @@ def frame() -> Tensor:
     return torch.randint(0, 256, (1, 64, 88, 3), dtype=torch.uint8, generator=generator)
 
 
-@pytest.fixture(scope="module")
-def micro_depth(one_thread: None, micro_model: ApDepth, frame: Tensor) -> Tensor:
+@pytest.fixture(scope="session")
+def micro_depth(micro_model: ApDepth, frame: Tensor) -> Tensor:
     return micro_model(frame)
 
 

@@ -19,8 +19,6 @@ from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.spec import CONVENTIONS, ModelSpec, without_prior
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WEIGHTS = "diffusion_pytorch_model"
 
 

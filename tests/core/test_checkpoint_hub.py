@@ -20,8 +20,6 @@ from torch import Tensor
 from apdepth_deploy.errors import CheckpointError
 from apdepth_deploy.model import ApDepth
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def hub(micro_saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +173,15 @@ def start_export(checkpoint: Path, bundle: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts background jobs with SIGINT ignored, and a child inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+@contextmanager
+def inherited(number: int, handler: Any) -> Iterator[None]:
+    """Processes started inside get this handling of a signal: SIG_IGN, or else the default."""
+    before = signal.signal(number, handler)
+    yield
+    signal.signal(number, before)
 
 
 def test_a_stopped_export_leaves_the_old_bundle(
@@ -183,7 +191,8 @@ def test_a_stopped_export_leaves_the_old_bundle(
     bundles = {word: tmp_path / word / "bundle" for word in ends}
     for bundle in bundles.values():
         shutil.copytree(micro_bundle, bundle)
-    started = {word: start_export(micro_saved, bundle) for word, bundle in bundles.items()}
+    with inherited(signal.SIGINT, signal.default_int_handler):  # a background job ignores it
+        started = {word: start_export(micro_saved, bundle) for word, bundle in bundles.items()}
     for word, (number, _) in ends.items():
         stderr = started[word].stderr
         assert stderr is not None
@@ -210,12 +219,8 @@ def test_a_closed_terminal_ends_it_unless_nohup_says_otherwise(ignored: bool) ->
         "cli.main = main\n"
         "cli.run()"
     )
-    handler = signal.SIG_IGN if ignored else signal.SIG_DFL
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, handler),
-    )
+    with inherited(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL):
+        done = subprocess.run([sys.executable, "-c", script], check=False)
     assert done.returncode == (0 if ignored else 129)
 
 

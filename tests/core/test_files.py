@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,11 +197,13 @@ def test_a_full_disk_is_said_as_such(tmp_path: Path) -> None:
 
 
 LIMITED = """
+import resource
 import sys
 from pathlib import Path
 from apdepth_deploy.errors import OutputError
 from apdepth_deploy.files import atomic_file, atomic_folder
 
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 target = Path(sys.argv[1])
 for writer in (lambda: atomic_file(target / "file"), lambda: atomic_folder(target, lambda _: True)):
     try:
@@ -218,13 +219,8 @@ def test_a_limit_midway_through_a_file_leaves_the_old_one(tmp_path: Path) -> Non
     target = tmp_path / "target"
     target.mkdir()
     (target / "file").write_text("old")
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(target)],
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
-    )
+    command = [sys.executable, "-c", LIMITED, str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count("File too large. What stood there before is untouched\n") == 2
     assert tree(tmp_path) == {"target/file": b"old"}
     assert [path.name for path in tmp_path.iterdir()] == ["target"]

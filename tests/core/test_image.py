@@ -105,9 +105,8 @@ def test_a_palette_with_transparency_is_read_as_its_colours(
 
 
 def test_a_cmyk_jpeg_is_read_as_its_ink(tmp_path: Path) -> None:
-    ink = np.zeros((16, 16, 4), np.uint8)
-    ink[..., 0] = 255  # all cyan, nothing else: no red
-    found = read(tmp_path / "a.jpg", Image.fromarray(ink, mode="CMYK"), quality=100)
+    ink = Image.new("CMYK", (16, 16), (255, 0, 0, 0))  # all cyan, nothing else: no red
+    found = read(tmp_path / "a.jpg", ink, quality=100)
     assert np.abs(found.astype(int) - [0, 255, 255]).max() <= 2
 
 

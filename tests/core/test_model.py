@@ -15,8 +15,6 @@ from apdepth_deploy.errors import UsageError
 from apdepth_deploy.model import STAGES, ApDepth
 from apdepth_deploy.spec import PRESETS, ModelSpec, without_prior
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def pair() -> Tensor:

@@ -23,8 +23,6 @@ from apdepth_deploy.model import ApDepth
 from apdepth_deploy.model.prior import Prior
 from apdepth_deploy.spec import CONVENTIONS, DEPTH_ANYTHING_V2, ModelSpec
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 State = dict[str, Tensor]
 
 HIDDEN, HEADS, LAYERS, SIDE, PATCH, FUSION, NECK = 128, 2, 4, 5, 14, 16, (8, 8, 16, 16)

@@ -17,8 +17,6 @@ from apdepth_deploy.model.networks import empty_model
 from apdepth_deploy.model.prior import Prior, bicubic, stretch
 from apdepth_deploy.spec import CONVENTIONS, ModelSpec
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def frames(*shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)

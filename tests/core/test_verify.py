@@ -22,8 +22,6 @@ from apdepth_deploy.model import ApDepth
 from apdepth_deploy.spec import ModelSpec, without_prior
 from apdepth_deploy.verify import Record, compare, raise_on_miss, records_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 Array = NDArray[np.float32]
 Text = pytest.CaptureFixture[str]
 MakeBundle = Callable[[str, str], Path]

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,8 @@ def test_hidden_files_and_earlier_results_are_left_out(
     bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "._a.png").write_bytes(b"what macOS leaves on a card")
+    (photos / ".thumbnails").mkdir()
+    picture(photos / ".thumbnails" / "a.png")
     picture(photos / "truth_depth.png")
     for _ in range(2):
         assert infer(bundle, photos, "-o", photos) == 0
@@ -252,13 +254,8 @@ def test_a_full_disk_midway_leaves_every_file_whole(
     assert infer(bundle, photos, "-o", output) == 0
     before = contents(output)
     shutil.copy(photos / "a.png", photos / "b.png")
-    done = subprocess.run(
-        [*INFER, bundle, photos, "-o", output],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
-    )
+    command = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *INFER, bundle, photos, "-o", output]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     reason = "File too large. What stood there before is untouched"
     assert done.stderr.splitlines()[-1] == f"error: can't write {output}/z_depth.png: {reason}"
@@ -299,6 +296,15 @@ def test_a_disk_that_is_full_is_said_so(bundle: Path, photos: Path, tmp_path: Pa
     assert not list((tmp_path / "copy").rglob(".*"))
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, and a child inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
@@ -311,11 +317,7 @@ def test_a_stop_midway_leaves_only_whole_results(
     for index in range(1, 400):
         (first.parent / f"p{index:03}.png").symlink_to(first)
     process = subprocess.Popen(
-        [*INFER, bundle, first.parent, "-o", tmp_path / "out"],
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell starts background jobs with SIGINT ignored, and a child inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        [*INFER, bundle, first.parent, "-o", tmp_path / "out"], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for line in process.stderr:

@@ -14,7 +14,6 @@ from apdepth_deploy.source import ModelSource
 from apdepth_deploy.spec import PRESETS
 from apdepth_deploy.verify import records_of
 
-from .bundle_export import export_bundle
 from .shapes import FrameShape, parse_shape
 
 app = typer.Typer(add_completion=False)
@@ -85,6 +84,9 @@ def export(
     )
     shape = _shape(dynamic, (batch, height, width), (smallest, opt, largest))
     with steps() as progress:
+        progress("starting PyTorch")
+        from .bundle_export import export_bundle
+
         bundle = export_bundle(
             model,
             output,

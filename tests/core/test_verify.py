@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from apdepth_deploy.bundle import Bundle, file_entry
 from apdepth_deploy.checkpoint import save_checkpoint
 from apdepth_deploy.cli import main
-from apdepth_deploy.errors import ParityError
+from apdepth_deploy.errors import CheckpointError, ParityError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.spec import ModelSpec, without_prior
 from apdepth_deploy.verify import Record, compare, raise_on_miss, records_of
@@ -254,3 +254,14 @@ def test_a_model_without_a_prior_is_not_this_bundles(
     assert verify(micro_bundle, tmp_path / "plain") == 2
     line = f"error: {tmp_path}/plain is not the model of {micro_bundle}: one has no prior\n"
     assert capsys.readouterr().err.endswith(line)
+
+
+def test_equal_results_pass_where_pytorch_gives_zeros():
+    zeros = np.zeros((1, 4, 2, 2), np.float32)
+    assert compare(zeros, zeros.copy(), ("fused", "fp16", "onnxruntime", "photo", "unet")).passed
+
+
+def test_another_architecture_is_named_as_such():
+    key = ("fused", "fp16", "onnxruntime", "photo", "encoder")
+    with pytest.raises(CheckpointError, match="not the checkpoint that was exported"):
+        compare(np.zeros((1, 4, 2, 2), np.float32), np.zeros((1, 8, 2, 2), np.float32), key)

@@ -24,7 +24,7 @@ from typing import Any
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle, version
 from apdepth_deploy.console import table
-from apdepth_deploy.verify import sample_frames
+from apdepth_deploy.verify import records_of, sample_frames
 
 RESULTS = Path(__file__).parent / "results"
 HEIGHT, WIDTH = 480, 640
@@ -90,34 +90,42 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp16", "fp32"], help="fp32 last")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    runs, sizes, latencies = [], {}, {}
     for preset in arguments.presets:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "bundle"
-            for precision in arguments.precisions:
-                runs.append(export(preset, precision, folder))
-                files = Bundle.open(folder).manifest["files"]
-                sizes[f"{preset} {precision}"] = {k: v["size"] for k, v in files.items()}
-                runs.append(run("verify", str(folder)))
-            latencies[preset] = latency(folder, arguments.runs)
-    report = {
-        "machine": machine(),
-        "frame": [HEIGHT, WIDTH],
-        "runs": arguments.runs,
-        "commands": [dataclasses.asdict(entry) for entry in runs],
-        "bytes": sizes,
-        "latency_s": latencies,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "export_and_latency.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
+        report(preset, arguments.precisions, arguments.runs)
+
+
+def report(preset: str, precisions: list[str], repeats: int) -> None:
+    """Measure one preset, print its tables and write ``results/export_and_latency.PRESET.json``."""
+    runs, sizes, parity = [], {}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "bundle"
+        for precision in precisions:
+            runs += [export(preset, precision, folder), run("verify", str(folder))]
+            manifest = Bundle.open(folder).manifest
+            sizes[precision] = {name: entry["size"] for name, entry in manifest["files"].items()}
+            parity[precision] = {
+                r.frame: {"max_abs": r.max_abs, "mean_abs": r.mean_abs}
+                for r in records_of(manifest)
+                if r.stage == "decoder"
+            }
+        seconds = latency(folder, repeats)
     rows = [[entry.command, str(entry.seconds), str(entry.peak_gb)] for entry in runs]
     print(table(["command", "seconds", "peak GB"], rows), end="\n\n")
-    rows = [
-        [preset, str(s["torch"]), str(s["onnxruntime"]), f"{s['torch'] / s['onnxruntime']:.2f} x"]
-        for preset, s in latencies.items()
-    ]
+    ratio = seconds["torch"] / seconds["onnxruntime"]
+    rows = [[preset, str(seconds["torch"]), str(seconds["onnxruntime"]), f"{ratio:.2f} x"]]
     print(table(["latency, fp32", "torch s", "onnxruntime s", "ratio"], rows))
+    found = {
+        "machine": machine(),
+        "frame": [HEIGHT, WIDTH],
+        "runs": repeats,
+        "commands": [dataclasses.asdict(entry) for entry in runs],
+        "bytes": sizes,
+        "depth_parity": parity,
+        "latency_s": seconds,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"export_and_latency.{preset}.json"
+    path.write_text(json.dumps(found, indent=1) + "\n")
     print(f"wrote {path}")
 
 

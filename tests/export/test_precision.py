@@ -21,13 +21,12 @@ def test_two_pass_group_norm_is_group_norm(shape):
 
 
 def test_two_pass_group_norm_keeps_its_digits_beside_a_large_mean():
-    """E[x^2] - E[x]^2 in float32 would lose all of them here."""
+    """Squaring 3000 in float32 leaves steps of 0.5, where the variance is 1."""
+    torch.manual_seed(0)
     x = torch.randn(1, 4, 64, 64) + 3000.0
     norm = nn.GroupNorm(1, 4)
     exact = nn.GroupNorm(1, 4).double()(x.double())
     assert (TwoPassGroupNorm(norm)(x) - exact).abs().max() < 2e-3
-    naive = (x * x).mean() - x.mean() ** 2
-    assert abs(naive - x.double().var(correction=0)) > 0.1  # what is being avoided
 
 
 def test_float32_scores_are_attention():

@@ -153,7 +153,7 @@ class Bundle:
     @property
     def frame_shape(self) -> tuple[int, int, int]:
         """(batch, height, width) that the graphs are made or tuned for."""
-        batch, height, width = (n if isinstance(n, int) else n[1] for n in self.frame_extents)
+        batch, height, width = (_sizes(n)[1] for n in self.frame_extents)
         return batch, height, width
 
     @property
@@ -161,7 +161,7 @@ class Bundle:
         """The smallest and the largest (batch, height, width), where the graphs take a range."""
         if all(isinstance(n, int) for n in self.frame_extents):
             return ()
-        b, h, w = ([n, n, n] if isinstance(n, int) else n for n in self.frame_extents)
+        b, h, w = (_sizes(n) for n in self.frame_extents)
         return (b[0], h[0], w[0]), (b[2], h[2], w[2])
 
     @property
@@ -230,7 +230,8 @@ class Bundle:
 
 
 def _sizes(extent: Any) -> list[int]:
-    return [extent] if isinstance(extent, int) else list(extent)
+    """[min, opt, max] of what a manifest says of one axis."""
+    return [extent] * 3 if isinstance(extent, int) else list(extent)
 
 
 def to_json(data: Any) -> str:

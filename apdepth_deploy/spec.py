@@ -201,9 +201,9 @@ _TINY_UNET: dict[str, Any] = {
 
 _TINY_VAE: dict[str, Any] = {
     **_SD21_VAE,
-    "block_out_channels": [16, 32, 64, 64],
+    "block_out_channels": [8, 16, 32, 64],
     "layers_per_block": 1,
-    "norm_num_groups": 8,
+    "norm_num_groups": 4,
 }
 
 

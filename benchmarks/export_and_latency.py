@@ -72,6 +72,27 @@ def latency(folder: Path, runs: int) -> dict[str, float]:
     return {name: round(statistics.median(values), 3) for name, values in times.items()}
 
 
+FIRST_DEPTH = """
+import sys, time
+start = time.perf_counter()
+from apdepth_deploy import load
+predictor = load(sys.argv[1])
+import numpy as np
+predictor(np.zeros((int(sys.argv[2]), int(sys.argv[3]), 3), np.uint8))
+print(time.perf_counter() - start)
+"""
+
+
+def first_depth(folder: Path, runs: int) -> float:
+    """Median seconds of import, load and a first depth with ONNX Runtime, in fresh processes."""
+    command = [sys.executable, "-c", FIRST_DEPTH, str(folder), str(HEIGHT), str(WIDTH)]
+    seconds = [
+        float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603
+        for _ in range(runs)
+    ]
+    return round(statistics.median(seconds), 3)
+
+
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
@@ -108,12 +129,14 @@ def report(preset: str, precisions: list[str], repeats: int) -> None:
                 for r in records_of(manifest)
                 if r.stage == "decoder"
             }
+        first = first_depth(folder, repeats)
         seconds = latency(folder, repeats)
     rows = [[entry.command, str(entry.seconds), str(entry.peak_gb)] for entry in runs]
     print(table(["command", "seconds", "peak GB"], rows), end="\n\n")
     ratio = seconds["torch"] / seconds["onnxruntime"]
     rows = [[preset, str(seconds["torch"]), str(seconds["onnxruntime"]), f"{ratio:.2f} x"]]
     print(table(["latency, fp32", "torch s", "onnxruntime s", "ratio"], rows))
+    print(f"import, load and a first depth with ONNX Runtime: {first} s")
     found = {
         "machine": machine(),
         "frame": [HEIGHT, WIDTH],
@@ -121,6 +144,7 @@ def report(preset: str, precisions: list[str], repeats: int) -> None:
         "commands": [dataclasses.asdict(entry) for entry in runs],
         "bytes": sizes,
         "depth_parity": parity,
+        "first_depth_s": first,
         "latency_s": seconds,
     }
     RESULTS.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir
@@ -66,6 +66,7 @@ def export_bundle(
         for line in _notes(model.spec):
             progress(line)
         progress(describe(model.spec, kinds, precisions, shape, verify))
+        gflop = count_gflop(model.spec, *shape.opt)
         reference = None
         if verify:
             progress("running the PyTorch model on the sample frames")
@@ -77,7 +78,7 @@ def export_bundle(
             prepare(model, precision, shape.opt[1:] if shape.is_fixed else None)
             for graph in _graphs(model, kinds):
                 progress(f"tracing {graph.name}.{precision}")
-                _add_graph(bundle, graph, precision, shape, opset)
+                _add_graph(bundle, graph, precision, shape, opset, gflop)
         del model, graph  # two models and a session at once would not fit where one does
         bundle.write_manifest()
         if reference is not None:
@@ -126,16 +127,23 @@ def _graphs(model: ApDepth, kinds: Sequence[str]) -> Iterator[FusedGraph | Stage
 
 
 def _add_graph(
-    bundle: Bundle, graph: FusedGraph | StageGraph, precision: str, shape: FrameShape, opset: int
+    bundle: Bundle,
+    graph: FusedGraph | StageGraph,
+    precision: str,
+    shape: FrameShape,
+    opset: int,
+    gflop: Mapping[str, float],
 ) -> None:
-    """Trace one graph, write it into the bundle's folder and describe it in the manifest."""
+    """Trace one graph, write it into the bundle's folder and describe it in the manifest.
+
+    ``gflop`` is the whole chain's, by stage.
+    """
     spec = graph.model.spec
     name = f"onnx/{graph.name}.{precision}.onnx"
     path = bundle.path(name)
     path.parent.mkdir(exist_ok=True)
     onnx_model = trace(graph, shape, opset)
     data = save(onnx_model, path)
-    gflop = count_gflop(spec, *shape.opt)
     entry = Graph(
         name=graph.name,
         precision=precision,

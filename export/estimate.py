@@ -17,14 +17,14 @@ _BASE_BYTES = 1.0e9
 
 
 def peak_memory(
-    spec: ModelSpec, precisions: Sequence[str], shape: FrameShape, verify: bool
+    spec: ModelSpec, weights: int, precisions: Sequence[str], shape: FrameShape, verify: bool
 ) -> float:
     """Estimated peak bytes of resident memory for an export.
 
     The float32 model with its activations, then (freed) ONNX Runtime with the weights of one
     precision: half-precision weights are widened to float32 for the CPU, and stand twice.
+    ``weights`` is how many there are.
     """
-    weights = sum(count_parameters(spec).values())
     narrow = min(ITEM_SIZE[precision] for precision in precisions)
     tracing = 4 * weights + (narrow * weights if narrow < 4 else 0) / 2
     if not verify:
@@ -52,9 +52,8 @@ def available_memory() -> float | None:
         return None
 
 
-def disk_bytes(spec: ModelSpec, kinds: Sequence[str], precisions: Sequence[str]) -> float:
+def disk_bytes(weights: int, kinds: Sequence[str], precisions: Sequence[str]) -> float:
     """Bytes of weights that the bundle will hold."""
-    weights = sum(count_parameters(spec).values())
     return float(len(kinds) * weights * sum(ITEM_SIZE[precision] for precision in precisions))
 
 
@@ -66,9 +65,10 @@ def describe(
     verify: bool,
 ) -> str:
     """One line: what it needs, and a warning where there is less."""
-    memory = peak_memory(spec, precisions, shape, verify)
+    weights = sum(count_parameters(spec).values())
+    memory = peak_memory(spec, weights, precisions, shape, verify)
     free = available_memory()
-    disk = disk_bytes(spec, kinds, precisions)
+    disk = disk_bytes(weights, kinds, precisions)
     line = f"needs about {memory / 1e9:.1f} GB of memory and {disk / 1e9:.2f} GB of disk"
     if free is not None and free < memory:
         line += f"; ONLY {free / 1e9:.1f} GB of memory is free on {os.uname().nodename}"

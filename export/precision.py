@@ -90,20 +90,18 @@ class TwoPassGroupNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,...] -> the same shape."""
         batch, channels = x.shape[:2]
-        groups = self.num_groups
-        rows = x.reshape(batch, groups, -1, x.shape[-1])
-        mean = _mean_of_rows(rows)
-        centred = rows - mean
-        deviation = torch.rsqrt(_mean_of_rows(centred * centred) + self.eps)
-        scale = deviation.reshape(batch, groups, 1) * self.weight.reshape(1, groups, -1)
-        shift = self.bias.reshape(1, groups, -1) - mean.reshape(batch, groups, 1) * scale
-        per_channel = (batch, channels) + (1,) * (x.ndim - 2)
-        return x * scale.reshape(per_channel) + shift.reshape(per_channel)
+        affine = (1, self.num_groups, channels // self.num_groups) + (1,) * (x.ndim - 2)
+        grouped = x.reshape(batch, *affine[1:3], *x.shape[2:])
+        centred = grouped - _mean_of_groups(grouped)
+        deviation = torch.rsqrt(_mean_of_groups(centred * centred) + self.eps)
+        scale = deviation * self.weight.reshape(affine)
+        return (centred * scale + self.bias.reshape(affine)).reshape(x.shape)
 
 
-def _mean_of_rows(rows: Tensor) -> Tensor:
-    """Mean over the last two axes, kept as 1, in two steps that keep the partial sums small."""
-    return rows.mean(-1, keepdim=True).mean(-2, keepdim=True)
+def _mean_of_groups(grouped: Tensor) -> Tensor:
+    """[B,G,...] -> mean of each group, in two steps that keep the partial sums small."""
+    rest = tuple(range(2, grouped.ndim - 1))
+    return grouped.mean(-1, keepdim=True).mean(rest, keepdim=True)
 
 
 def _replace_group_norms(module: nn.Module) -> None:

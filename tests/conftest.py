@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +83,25 @@ def photo() -> np.ndarray:
     y, x = np.mgrid[0:70, 0:101]
     ramp = np.stack([x * 2, y * 3, np.where(x > y, 200, 30)], axis=-1)
     return ramp.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """(script, check=True, **options of subprocess.run) -> a fresh interpreter that has run it."""
+
+    def run(script: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script]
+        return subprocess.run(command, capture_output=True, text=True, check=check, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Every file of a folder by its relative name."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+    return read

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import pytest
 from apdepth_deploy.cli import VERBS, main
 from apdepth_deploy.commands.doctor import examine
 from apdepth_deploy.console import table
+
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
+Contents = Callable[[Path], dict[str, bytes]]
 
 Text = pytest.CaptureFixture[str]
 
@@ -31,19 +34,13 @@ def program(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def test_help_lists_every_verb_and_loads_no_engine() -> None:
+def test_help_lists_every_verb_and_loads_no_engine(run_script: RunScript) -> None:
     script = (
         "import sys; from apdepth_deploy.cli import main; code = main(['--help'])\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'diffusers', 'numpy', 'PIL'}\n"
         "print(sorted(heavy & set(sys.modules)), code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = run_script(script)
     assert done.stdout.endswith("[] 0\n") and done.stderr == ""
     for verb, (_, line) in VERBS.items():
         assert any(verb in row and line[:40] in row for row in done.stdout.splitlines())
@@ -185,7 +182,7 @@ def inherited(number: int, handler: Any) -> Iterator[None]:
 
 
 def test_a_stopped_export_leaves_the_old_bundle(
-    tmp_path: Path, micro_bundle: Path, micro_saved: Path
+    tmp_path: Path, micro_bundle: Path, micro_saved: Path, contents: Contents
 ) -> None:
     ends = {"interrupted": (signal.SIGINT, 130), "terminated": (signal.SIGTERM, 143)}
     bundles = {word: tmp_path / word / "bundle" for word in ends}
@@ -293,7 +290,7 @@ def test_doctor_json_says_what_is_here_and_what_lacks(capsys: Text) -> None:
     assert abilities["onnxruntime on cuda"] <= bool(found["gpus"])
 
 
-def test_doctor_names_what_to_install(tmp_path: Path) -> None:
+def test_doctor_names_what_to_install(run_script: RunScript) -> None:
     """On a machine with nothing but the core."""
     script = (
         "import sys, importlib.metadata as metadata\n"
@@ -304,9 +301,7 @@ def test_doctor_names_what_to_install(tmp_path: Path) -> None:
         "from apdepth_deploy.cli import main\n"
         "sys.exit(main(['doctor']))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = run_script(script)
     assert "onnxruntime on cpu: needs pip install 'apdepth-deploy[onnxruntime]'" in done.stdout
     assert "export: needs torch, diffusers, transformers, onnx, onnxscript: pip" in done.stdout
 
@@ -316,15 +311,13 @@ def test_a_table_lines_up() -> None:
     assert text == "name           n\na          1,000\nlong name      2"
 
 
-def test_steps_are_plain_lines_or_a_live_one() -> None:
+def test_steps_are_plain_lines_or_a_live_one(run_script: RunScript) -> None:
     script = (
         "from apdepth_deploy.console import steps\n"
         "with steps() as progress:\n"
         "    progress('one'); progress('loading /data/[red]x[/nope]')\n"
     )
-    plain = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    plain = run_script(script)
     assert [line[11:] for line in plain.stderr.splitlines()] == [
         "one",
         "loading /data/[red]x[/nope]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ import pytest
 from apdepth_deploy import files
 from apdepth_deploy.errors import OutputError
 from apdepth_deploy.files import atomic_file, atomic_folder, output_errors, sha256
+
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def test_a_limit_midway_through_a_file_leaves_the_old_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(run_script: RunScript) -> None:
     script = (
         "from pathlib import Path\n"
         "from apdepth_deploy.files import atomic_file, atomic_folder\n"
@@ -237,9 +239,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         "        with writer(Path('/usr/apdepth-test')) as path: path.touch()\n"
         "    except Exception as error: print(type(error).__name__, error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = run_script(script)
     line = "OutputError can't write /usr/apdepth-test"
     assert [text.split(":")[0] for text in done.stdout.splitlines()] == [line, line]
     assert done.stdout.count("Permission denied") == 2

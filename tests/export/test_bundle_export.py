@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
+import shutil
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -20,10 +18,6 @@ from apdepth_deploy.errors import (
 from apdepth_deploy.export import FrameShape, bundle_export, export_bundle
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +42,7 @@ def test_a_preset_without_trained_weights_says_what_to_add(tmp_path):
         export_bundle(ModelSource("tiny"), tmp_path / "bundle")
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(micro_spec, tmp_path):
+def test_a_folder_that_is_no_bundle_is_not_replaced(micro_spec, tmp_path, contents):
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(OutputError, match="not something we made"):
         export_bundle(ApDepth.from_spec(micro_spec), tmp_path)
@@ -56,11 +50,9 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(micro_spec, tmp_path):
 
 
 def test_a_graph_that_strays_is_not_written_and_the_old_bundle_stays(
-    micro_bundle, micro_spec, tmp_path, monkeypatch
+    micro_bundle, micro_spec, tmp_path, monkeypatch, contents
 ):
     """The gate is real: a graph of other weights than the reference's must not pass it."""
-    import shutil
-
     target = tmp_path / "bundle"
     shutil.copytree(micro_bundle, target)
     before = contents(target)
@@ -93,10 +85,8 @@ def test_the_callers_model_is_left_as_it_is(micro_spec, micro_bundle):
     assert model.dtype.itemsize == 4
 
 
-def test_a_full_disk_midway_keeps_the_old_bundle(micro_bundle, tmp_path):
+def test_a_full_disk_midway_keeps_the_old_bundle(micro_bundle, tmp_path, contents, run_script):
     """A process that may write 100 kB per file: the weights don't fit."""
-    import shutil
-
     target = tmp_path / "bundle"
     shutil.copytree(micro_bundle, target)
     before = contents(target)
@@ -110,13 +100,7 @@ def test_a_full_disk_midway_keeps_the_old_bundle(micro_bundle, tmp_path):
                        "--height", "64", "--width", "64", "-o", {str(target)!r}]))
         """
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        check=False,
-    )
+    done = run_script(script, check=False, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 2, done.stderr
     assert "error: can't write" in done.stderr and "Traceback" not in done.stderr
     assert contents(target) == before

@@ -23,6 +23,8 @@ from apdepth_deploy.errors import (
     UsageError,
 )
 
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
+
 MakeBundle = Callable[..., Path]
 
 FRESH = """
@@ -47,15 +49,15 @@ def test_predicting_needs_neither_torch_nor_onnx(micro_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["onnxruntime", "torch"])
-def test_an_engine_that_is_not_installed_is_named(micro_bundle: Path, module: str) -> None:
+def test_an_engine_that_is_not_installed_is_named(
+    micro_bundle: Path, module: str, run_script: RunScript
+) -> None:
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
         "from apdepth_deploy.cli import main\n"
         f"sys.exit(main(['infer', {str(micro_bundle)!r}, 'x', '-o', 'y', '--backend', {module!r}]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = run_script(script, check=False)
     assert done.stderr.startswith(f"error: {module} is not installed: pip install 'apdepth-deploy[")
     assert (done.stderr.count("\n"), done.returncode) == (1, 2)
 

@@ -21,6 +21,8 @@ from apdepth_deploy import load
 from apdepth_deploy.cli import main
 from apdepth_deploy.image import read_image
 
+Contents = Callable[[Path], dict[str, bytes]]
+
 MakeBundle = Callable[..., Path]
 Text = pytest.CaptureFixture[str]
 
@@ -60,10 +62,6 @@ def results(output: Path) -> list[str]:
     stems = sorted({name.removesuffix("_depth.npy") for name in found if name.endswith(".npy")})
     assert found == sorted(stem + ending for stem in stems for ending in RESULTS)
     return stems
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_folder_is_searched_and_its_tree_kept(bundle: Path, photos: Path, tmp_path: Path) -> None:
@@ -135,7 +133,9 @@ def test_hidden_files_and_earlier_results_are_left_out(
     assert results(photos / "out") == ["a", "sub/b", "truth_depth"]
 
 
-def test_a_result_never_takes_a_pictures_place(bundle: Path, photos: Path, capsys: Text) -> None:
+def test_a_result_never_takes_a_pictures_place(
+    bundle: Path, photos: Path, capsys: Text, contents: Contents
+) -> None:
     picture(photos / "a_depth.png")
     before = contents(photos)
     assert infer(bundle, photos, "-o", photos) == 2
@@ -235,7 +235,7 @@ def test_what_cant_run_here_is_one_line_within_two_seconds(
 
 @pytest.mark.parametrize("output", ["{tmp}/photos/a.png", "{tmp}/photos/a.png/out", "/proc/x"])
 def test_an_output_that_cant_be_written_is_said_before_the_work(
-    bundle: Path, photos: Path, tmp_path: Path, capsys: Text, output: str
+    bundle: Path, photos: Path, tmp_path: Path, capsys: Text, output: str, contents: Contents
 ) -> None:
     before = contents(tmp_path)
     place = output.format(tmp=tmp_path)
@@ -246,7 +246,7 @@ def test_an_output_that_cant_be_written_is_said_before_the_work(
 
 
 def test_a_full_disk_midway_leaves_every_file_whole(
-    bundle: Path, photos: Path, tmp_path: Path
+    bundle: Path, photos: Path, tmp_path: Path, contents: Contents
 ) -> None:
     """The limit on a file's size stands for the disk's: the same error, at a known byte."""
     output = tmp_path / "out"
@@ -275,7 +275,9 @@ def can_mount() -> bool:
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs a mount of its own")
-def test_a_disk_that_is_full_is_said_so(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_said_so(
+    bundle: Path, photos: Path, tmp_path: Path, contents: Contents
+) -> None:
     """A real one, of 64 KiB, that two small pictures fit on and a third doesn't."""
     (tmp_path / "disk").mkdir()
     picture(photos / "z.png", 200, 200)

@@ -79,6 +79,46 @@ class Graph:
         return cls(**{**known, **tensors})
 
 
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """One TensorRT plan of a bundle, built from the graph of the same name and precision.
+
+    Attributes:
+        graph, precision: which graph it was built from.
+        target: "tensorrt" or "tensorrt-rtx"; version: of the one that built it, and must run it.
+        compute_capabilities: of the GPUs it runs on, such as ("8.6", "8.9").
+        platform: operating system and processor, such as "linux-x86_64".
+        file: path inside the bundle of the plan, with nothing of ours in it.
+        batch, height, width: size of a frame; [min, opt, max] for a range.
+        weights: how many weights TensorRT holds, by type: {"fp16": 540_000, "fp32": 170}.
+        weights_bytes, activation_bytes: device memory, as the builder's log says.
+        layers: number of layers in the network that the builder was given.
+        seconds: parsing and building took.
+    """
+
+    graph: str
+    precision: str
+    target: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    platform: str
+    file: str
+    batch: Any
+    height: Any
+    width: Any
+    weights: Mapping[str, int]
+    weights_bytes: int
+    activation_bytes: int
+    layers: int
+    seconds: float
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Engine:
+        """From an entry that ``check_manifest`` let pass."""
+        known = {field.name: data[field.name] for field in dataclasses.fields(cls)}
+        return cls(**{**known, "compute_capabilities": tuple(data["compute_capabilities"])})
+
+
 @dataclasses.dataclass
 class Bundle:
     """An opened bundle: its folder and what its manifest says."""
@@ -123,6 +163,10 @@ class Bundle:
     @property
     def graphs(self) -> tuple[Graph, ...]:
         return tuple(Graph.from_json(graph) for graph in self.manifest["graphs"])
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(Engine.from_json(engine) for engine in self.manifest["engines"])
 
     @property
     def chains(self) -> list[tuple[str, str]]:

@@ -85,6 +85,16 @@ _GRAPH: dict[str, Check] = {
     **dict.fromkeys(("batch", "height", "width"), _is_extent),
     "gflop": _all_values(_is_number),
 }
+_ENGINE: dict[str, Check] = {
+    **dict.fromkeys(("graph", "version", "platform", "file"), _is_text),
+    "precision": _one_of(*PRECISIONS),
+    "target": _one_of("tensorrt", "tensorrt-rtx"),
+    "compute_capabilities": _all_items(_is_text),
+    **dict.fromkeys(("batch", "height", "width"), _is_extent),
+    "weights": _all_values(_is_count),
+    **dict.fromkeys(("weights_bytes", "activation_bytes", "layers"), _is_count),
+    "seconds": _is_number,
+}
 _TENSOR: dict[str, Check] = {"name": _is_text, "dtype": _is_text, "shape": _all_items(_is_extent)}
 _FILE: dict[str, Check] = {"sha256": _is_text, "size": _is_count}
 _PARITY: dict[str, Check] = {
@@ -110,6 +120,8 @@ def check_manifest(manifest: Any) -> None:
         _require(entry, _FILE, f"files[{name!r}]")
     for number, graph in enumerate(manifest["graphs"]):
         _check_graph(graph, f"graphs[{number}]", manifest["files"])
+    for number, engine in enumerate(manifest["engines"]):
+        _check_engine(engine, f"engines[{number}]", manifest)
     for number, record in enumerate(manifest["parity"]):
         _require(record, _PARITY, f"parity[{number}]")
     _check_chains(manifest["graphs"])
@@ -139,6 +151,15 @@ def _check_graph(graph: Any, where: str, files: Mapping[str, Any]) -> None:
     for name in (graph["file"], graph["data"]):
         if name not in files:
             raise BundleError(f"it has no hash for {name}. Export the bundle again")
+
+
+def _check_engine(engine: Any, where: str, manifest: Mapping[str, Any]) -> None:
+    _require(engine, _ENGINE, where)
+    if engine["file"] not in manifest["files"]:
+        raise BundleError(f"it has no hash for {engine['file']}. Build the engine again")
+    built_from = (engine["graph"], engine["precision"])
+    if built_from not in {(graph["name"], graph["precision"]) for graph in manifest["graphs"]}:
+        raise BundleError(f"{where} was built from {'.'.join(built_from)}, which is not there")
 
 
 def _check_chains(graphs: list[dict[str, Any]]) -> None:

@@ -1,9 +1,10 @@
-"""What every backend offers: a chain from frames to depth, and its stages' results."""
+"""What every backend offers: a chain from frames to depth, its stages' results, and its timings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from apdepth_deploy.image import ImageArray
 
 FloatArray = NDArray[np.float32]
+#: Called with a graph's name as soon as its result is there.
+Finished = Callable[[str], None]
 
 
-class Chain(Protocol):
+class Chain(abc.ABC):
     """Frames in, depth out, on one engine.
 
     Attributes:
@@ -27,6 +30,21 @@ class Chain(Protocol):
     height: Any
     width: Any
 
-    def run(self, frames: ImageArray) -> Mapping[str, FloatArray]:
-        """uint8 [B,H,W,3] -> {"decoder": depth float32 [B,H,W]}, and the stages that are known."""
-        ...
+    @abc.abstractmethod
+    def run(self, frames: ImageArray, finished: Finished | None = None) -> Mapping[str, FloatArray]:
+        """uint8 [B,H,W,3] -> {"decoder": depth float32 [B,H,W]}, and the stages that are known.
+
+        ``finished`` makes an asynchronous engine wait for each graph: for profiling only.
+        """
+
+    def device_seconds(self, frames: ImageArray, runs: int) -> list[float] | None:
+        """Seconds of each of ``runs`` runs on the device alone, without copies to and from the
+        host; None where there is no such thing."""
+        return None
+
+    def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]] | None:
+        """(layer, mean seconds) in the order in which they run; None where the engine can't tell.
+
+        Measuring layers slows the whole: only the shares mean something.
+        """
+        return None

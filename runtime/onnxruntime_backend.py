@@ -11,7 +11,7 @@ from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 
-from .chain import FloatArray
+from .chain import Chain, Finished, FloatArray
 
 #: A graph's tensors and the stage each is the result of.
 STAGE_OF = {"prior": "prior", "latents": "encoder", "depth_latent": "unet", "depth": "decoder"}
@@ -20,7 +20,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
-class OrtChain:
+class OrtChain(Chain):
     """The graphs of one precision as ONNX Runtime sessions, run one after the other."""
 
     backend = "onnxruntime"
@@ -40,11 +40,13 @@ class OrtChain:
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self._sessions = [_Session(bundle, graph, device, probe) for graph in graphs]
 
-    def run(self, frames: ImageArray) -> dict[str, FloatArray]:
+    def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
         tensors: dict[str, Any] = {"image": frames}
         for session in self._sessions:
             tensors |= session.run(tensors)
+            if finished is not None:
+                finished(session.name)
         return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
 
 
@@ -54,6 +56,7 @@ class _Session:
     def __init__(self, bundle: Bundle, graph: Graph, device: str, probe: bool) -> None:
         import onnxruntime as ort
 
+        self.name = graph.name
         self.inputs = [tensor.name for tensor in graph.inputs]
         options = ort.SessionOptions()
         options.log_severity_level = 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.image import ImageArray
 
-from .chain import FloatArray
+from .chain import Chain, Finished, FloatArray
 
 
-class TorchChain:
+class TorchChain(Chain):
     """The float32 model, from the weights that the bundle was exported from."""
 
     backend = "torch"
@@ -19,10 +19,13 @@ class TorchChain:
         self.batch, self.height, self.width = bundle.frame_extents
         self._model = bundle.source(checkpoint).load().to(device)
 
-    def run(self, frames: ImageArray) -> dict[str, FloatArray]:
-        """See ``Chain.run``."""
+    def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
+        """See ``Chain.run``; the whole model is one graph."""
         import torch
 
         with torch.inference_mode():
             stages = self._model.stages(torch.from_numpy(frames).to(self.device))
-        return {name: result.cpu().numpy() for name, result in stages.items()}
+        results = {name: result.cpu().numpy() for name, result in stages.items()}
+        if finished is not None:
+            finished("fused")
+        return results

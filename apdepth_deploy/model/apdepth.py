@@ -128,7 +128,8 @@ class ApDepth(nn.Module):
 
     def encode(self, images: Tensor, prior: Tensor | None) -> Tensor:
         """uint8 [B,H,W,3] and the prior [B,3,H,W] -> the U-Net's input, in ``concat`` order."""
-        pictures = {"rgb": images.permute(0, 3, 1, 2).float() / 127.5 - 1.0}
+        # Cast first: TensorRT takes a uint8 input into a cast and nothing else.
+        pictures = {"rgb": images.float().permute(0, 3, 1, 2) / 127.5 - 1.0}
         if prior is not None:
             pictures["prior"] = prior
         latents = [self.encode_picture(pictures[key]) for key in self.spec.conventions.concat]

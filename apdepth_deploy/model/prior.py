@@ -31,7 +31,7 @@ class Prior(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[1:3]
-        rgb = images.permute(0, 3, 1, 2).float() / 255.0
+        rgb = images.float().permute(0, 3, 1, 2) / 255.0
         # Made here, not as buffers: those would be rounded with the networks to half precision.
         mean = torch.tensor(self.conventions.prior_mean, device=rgb.device).view(3, 1, 1)
         std = torch.tensor(self.conventions.prior_std, device=rgb.device).view(3, 1, 1)

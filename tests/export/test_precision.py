@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from apdepth_deploy.export.precision import Float32Scores, TwoPassGroupNorm, prepare
+from apdepth_deploy.export.precision import Float32Softmax, TwoPassGroupNorm, prepare
 from apdepth_deploy.model import ApDepth
 
 
@@ -29,7 +29,7 @@ def test_two_pass_group_norm_keeps_its_digits_beside_a_large_mean():
     assert (TwoPassGroupNorm(norm)(x) - exact).abs().max() < 2e-3
 
 
-def test_float32_scores_are_attention():
+def test_a_float32_softmax_is_attention():
     from diffusers.models.attention_processor import Attention
 
     torch.manual_seed(0)
@@ -38,19 +38,19 @@ def test_float32_scores_are_attention():
         x = torch.randn(2, 15, 32, dtype=torch.float64)
         context = None if context_dim is None else torch.randn(2, 2, 24, dtype=torch.float64)
         expected = attention(x, context)
-        attention.set_processor(Float32Scores())
-        # Scores pass through float32 by design, hence not 1e-12.
+        attention.set_processor(Float32Softmax())
+        # The softmax is float32 by design, hence not 1e-12.
         torch.testing.assert_close(attention(x, context), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_float32_scores_survive_what_overflows_float16():
+def test_scaling_first_survives_scores_that_overflow_float16():
     from diffusers.models.attention_processor import Attention
 
     attention = Attention(32, heads=2, dim_head=16, bias=False).half()
-    nn.init.constant_(attention.to_q.weight, 4.0)
-    nn.init.constant_(attention.to_k.weight, 4.0)
-    attention.set_processor(Float32Scores())
-    x = torch.full((1, 5, 32), 2.0, dtype=torch.float16)
+    nn.init.constant_(attention.to_q.weight, 3.125)
+    nn.init.constant_(attention.to_k.weight, 3.125)
+    attention.set_processor(Float32Softmax())
+    x = torch.full((1, 5, 32), 1.0, dtype=torch.float16)
     query = attention.to_q(x)
     assert torch.isinf(query[..., :16] @ query[..., :16].transpose(1, 2)).any()
     assert torch.isfinite(attention(x)).all()

@@ -17,6 +17,9 @@ class Steps:
     def __call__(self, message: str) -> None:
         print(f"[{time.monotonic() - self._start:6.1f} s] {message}", file=sys.stderr, flush=True)
 
+    def detail(self, message: str) -> None:
+        """What goes on within a step: seen on a terminal only."""
+
 
 class _LiveSteps(Steps):
     """The same with a spinner on the step under way."""
@@ -35,6 +38,11 @@ class _LiveSteps(Steps):
         elapsed = time.monotonic() - self._start
         self._console.print(f"[{elapsed:6.1f} s] {message}", markup=False, highlight=False)
         self._status.update(Text(message))  # as it is: a path may hold [brackets]
+
+    def detail(self, message: str) -> None:
+        from rich.text import Text
+
+        self._status.update(Text(message))
 
     def stop(self) -> None:
         self._status.stop()

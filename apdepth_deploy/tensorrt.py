@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import platform as _platform
+import re
 from types import ModuleType
 
 from apdepth_deploy.errors import BackendError
@@ -31,6 +33,18 @@ def load_tensorrt(target: str) -> ModuleType:
     except (ImportError, OSError, RuntimeError) as error:  # its library can't be loaded
         reason = " ".join(str(error).split())[:200]
         raise BackendError(f"{target} is installed but can't be loaded: {reason}") from error
+
+
+def platform() -> str:
+    """Operating system and processor as engines are marked with: "linux-x86_64"."""
+    machine = _platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
+    return f"{_platform.system().lower()}-{machine}"
+
+
+def rtx_capabilities(trt: ModuleType) -> list[str]:
+    """Compute capabilities that this TensorRT for RTX builds for, such as "8.6"."""
+    names = [name for name in dir(trt.ComputeCapability) if re.fullmatch(r"SM\d+", name)]
+    return [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
 
 
 def known_bad(target: str, version: str, capabilities: tuple[str, ...] = ()) -> str | None:

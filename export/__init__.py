@@ -1,6 +1,6 @@
-"""Checkpoint -> bundle: PyTorch modules traced to strongly typed ONNX graphs.
+"""Checkpoint -> bundle: PyTorch modules traced to strongly typed ONNX graphs, and engines built.
 
-``export_bundle`` brings in torch, and is imported on use: ``export --help`` does without.
+``export_bundle`` brings in torch and ``build_engines`` onnx: both are imported on use.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from .shapes import FrameShape, parse_shape
 
 if TYPE_CHECKING:
     from .bundle_export import export_bundle
+    from .engine_build import build_engines
 
-__all__ = ["FrameShape", "export_bundle", "parse_shape"]
+__all__ = ["FrameShape", "build_engines", "export_bundle", "parse_shape"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from .bundle_export import export_bundle
 
         return export_bundle
+    if name == "build_engines":
+        from .engine_build import build_engines
+
+        return build_engines
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from apdepth_deploy.commands.inspect import engines_table
 from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import steps
 from apdepth_deploy.errors import UsageError
@@ -70,6 +71,13 @@ def export(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Skip the comparison with PyTorch.")
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Also build engines, as `build` does: tensorrt-rtx, tensorrt."),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None, typer.Option(help="GPU to build engines for; see `build`.")
+    ] = None,
 ) -> None:
     """Turn a checkpoint into a bundle of ONNX graphs, and prove each equal to PyTorch."""
     if random_weights and source not in PRESETS:
@@ -83,9 +91,15 @@ def export(
         revision=revision,
     )
     shape = _shape(dynamic, (batch, height, width), (smallest, opt, largest))
+    if gpu and target is None:
+        raise UsageError("--gpu needs --target")
     with steps() as progress:
         progress("starting PyTorch")
         from .bundle_export import export_bundle
+        from .engine_build import build_engines, prepare_target
+
+        if target is not None:
+            prepare_target(target, gpu or ())  # before the work: what can't be built would waste it
 
         bundle = export_bundle(
             model,
@@ -97,8 +111,11 @@ def export(
             verify=not no_verify,
             progress=progress,
         )
+        engines = build_engines(output, target, gpu or (), progress=progress) if target else []
     if not no_verify:
         print(parity_table(records_of(bundle.manifest)))
+    if engines:
+        print(engines_table(engines))
     print(f"wrote {bundle.folder}")
 
 

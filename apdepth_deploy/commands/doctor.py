@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -12,6 +13,14 @@ import typer
 from apdepth_deploy.bundle import version
 from apdepth_deploy.console import table
 from apdepth_deploy.devices import nvidia_gpus
+from apdepth_deploy.errors import BackendError
+from apdepth_deploy.tensorrt import (
+    TARGETS,
+    installed,
+    known_bad,
+    load_tensorrt,
+    rtx_capabilities,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -26,6 +35,11 @@ _PACKAGES = (
     "transformers",
     "onnx",
     "onnxscript",
+    "tensorrt-rtx-cu12",
+    "tensorrt",
+    "cuda-core",
+    "cuda-bindings",
+    "nvidia-ml-py",
 )
 _EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 
@@ -59,6 +73,7 @@ def examine() -> dict[str, Any]:
             ),
             "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
             "torch": _export_ability(packages),
+            **_tensorrt_abilities(gpus),
         },
     }
 
@@ -85,6 +100,49 @@ def _cuda_needs(providers: list[str], gpus: list[dict[str, Any]]) -> list[str]:
     if "CUDAExecutionProvider" not in providers:
         needs.append("onnxruntime-gpu: pip install 'apdepth-deploy[gpu]'")
     return needs
+
+
+def _tensorrt_abilities(gpus: list[dict[str, Any]]) -> dict[str, Any]:
+    """For each target, whether engines can be built here and run here."""
+    here = tuple(gpu["compute_capability"] for gpu in gpus)
+    no_gpu = [] if gpus else ["an NVIDIA GPU with its driver (libcuda.so.1 finds none)"]
+    abilities = {}
+    for target, (_, extra, _) in TARGETS.items():
+        needs = _tensorrt_needs(target, extra, here)
+        gpu_to_build = no_gpu if target == "tensorrt" else []  # it tunes on the GPU itself
+        onnx = _needs_module("onnx", "export")
+        abilities[f"build for {target}"] = _ability(needs + onnx + gpu_to_build)
+        unfit = _unfit(here) if target == "tensorrt-rtx" and not needs else []
+        cuda = _needs_module("cuda.bindings", extra)
+        abilities[f"run {target}"] = _ability(needs + cuda + no_gpu + unfit)
+    return abilities
+
+
+def _tensorrt_needs(target: str, extra: str, here: tuple[str, ...]) -> list[str]:
+    """What lacks before this TensorRT can be used at all; ``here``: compute capabilities."""
+    if not installed(target):
+        return [f"pip install 'apdepth-deploy[{extra}]'"]
+    try:
+        bad = known_bad(target, load_tensorrt(target).__version__, here)
+    except BackendError as error:
+        return [str(error)]
+    return [f"another version: {bad}"] if bad else []
+
+
+def _unfit(here: tuple[str, ...]) -> list[str]:
+    """TensorRT for RTX doesn't run on every GPU."""
+    known = rtx_capabilities(load_tensorrt("tensorrt-rtx"))
+    if not here or set(here) & set(known):
+        return []
+    return [f"a GPU of compute capability {', '.join(known)} (here: {', '.join(here)})"]
+
+
+def _needs_module(module: str, extra: str) -> list[str]:
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent package is not there
+        found = False
+    return [] if found else [f"{module}: pip install 'apdepth-deploy[{extra}]'"]
 
 
 def _ort_providers() -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from apdepth_deploy.bundle import Bundle, Graph, to_json
+from apdepth_deploy.bundle import Bundle, Engine, Graph, to_json
 from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import table
 from apdepth_deploy.errors import BundleError
+from apdepth_deploy.gpus import sm
 from apdepth_deploy.verify import records_of
 
 app = typer.Typer(add_completion=False)
@@ -41,6 +43,7 @@ def _describe(bundle: Bundle) -> list[str]:
         "",
         *_gflop_lines(bundle.graphs),
         "",
+        *([engines_table(bundle.engines), ""] if bundle.engines else []),
         table(
             ["file", "bytes", "sha256"],
             [[name, f"{e['size']:,}", e["sha256"][:16]] for name, e in manifest["files"].items()],
@@ -72,6 +75,29 @@ def _graphs_table(graphs: tuple[Graph, ...], files: dict[str, Any]) -> str:
         for graph in graphs
     ]
     return table(headers, rows)
+
+
+def engines_table(engines: Sequence[Engine]) -> str:
+    headers = ["engine", "for", "with", "weights MB", "activations MB", "seconds"]
+    rows = [
+        [
+            f"{engine.graph}.{engine.precision}",
+            "+".join(sm(capability) for capability in engine.compute_capabilities),
+            f"{engine.target} {engine.version}",
+            f"{engine.weights_bytes / 1e6:,.1f} ({_shares(engine)})",
+            f"{engine.activation_bytes / 1e6:,.1f}",
+            f"{engine.seconds:.1f}",
+        ]
+        for engine in engines
+    ]
+    return table(headers, rows)
+
+
+def _shares(engine: Engine) -> str:
+    """Share of each type among the weights, as in "fp16 99.970 %, fp32 0.030 %"."""
+    total = sum(engine.weights.values())
+    counts = sorted(engine.weights.items(), key=lambda entry: -entry[1])
+    return ", ".join(f"{name} {100 * count / total:.3f} %" for name, count in counts)
 
 
 def _tensors(graph: Graph) -> str:

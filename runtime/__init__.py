@@ -1,6 +1,7 @@
 """Bundle -> depth. Needs numpy, pillow and one engine library; never torch for a graph."""
 
 from .backends import load, open_chain
+from .device_array import DeviceArray
 from .predictor import Predictor
 
-__all__ = ["Predictor", "load", "open_chain"]
+__all__ = ["DeviceArray", "Predictor", "load", "open_chain"]

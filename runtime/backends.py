@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import re
 from pathlib import Path
 
 from apdepth_deploy.bundle import PRECISIONS, Bundle
 from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, UsageError
+from apdepth_deploy.tensorrt import TARGETS
 
 from .chain import Chain
 from .predictor import Predictor
+from .tensorrt.choice import UnfitError, check_hashes, choose_engines
 
-BACKENDS = ("auto", "onnxruntime", "torch")
-DEVICES = ("auto", "cpu", "cuda")
+#: Fused before staged, where both are there.
+KINDS = ("fused", "staged")
+BACKENDS = ("auto", "onnxruntime", "torch", *TARGETS)
+DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 
 #: Which precision each kind of device runs best, best first.
 _PREFERRED = {"cpu": ("fp32", "fp16"), "cuda": ("fp16", "bf16", "fp32")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What a caller of ``load`` asked for; None = whatever suits."""
+
+    precision: str | None
+    graph: str | None
+    device: str
+    check_hashes: bool
 
 
 def load(
@@ -24,6 +40,7 @@ def load(
     backend: str = "auto",
     *,
     precision: str | None = None,
+    graph: str | None = None,
     device: str = "auto",
     checkpoint: str | None = None,
     check_hashes: bool = True,
@@ -32,37 +49,87 @@ def load(
 
     Args:
         bundle: the folder that ``export`` wrote.
-        backend: "auto" (ONNX Runtime), "onnxruntime" or "torch".
+        backend: "onnxruntime", "tensorrt-rtx", "tensorrt", "torch", or "auto": the first that can
+            run of a TensorRT engine in the bundle, ONNX Runtime on CUDA, ONNX Runtime on the CPU.
         precision: "fp32", "fp16" or "bf16"; by default what the device runs best.
-        device: "auto" (CUDA where ONNX Runtime has it), "cpu" or "cuda".
+        graph: "fused" or "staged"; by default the fused one where there is one.
+        device: "auto" (CUDA where the backend has it), "cpu", "cuda", or "cuda:1" and so on for
+            TensorRT and torch.
         checkpoint: for backend "torch", the weights, where not those named in the manifest.
         check_hashes: compare the SHA-256 of every file that is used.
 
     Raises:
         BundleError: not a bundle, or a damaged one. BackendError: the backend can't run it here.
-        UsageError: an unknown backend, device or precision.
+        UsageError: an unknown backend, device, precision or kind of graph.
     """
     opened = Bundle.open(bundle)
-    _check_names(backend, device, precision)
-    chosen = "onnxruntime" if backend == "auto" else backend
-    place, why = _device(chosen, device)
-    if chosen == "torch":
-        return _load_torch(opened, place, why, checkpoint)
-    kind, chosen_precision = _choose(opened.chains, place, precision)
-    graphs = opened.chain_graphs(kind, chosen_precision)
-    if check_hashes:
+    wanted = Wanted(precision, graph, device, check_hashes)
+    _check_names(backend, wanted)
+    if backend == "torch":
+        return _load_torch(opened, device, checkpoint)
+    if backend in TARGETS:
+        return _load_engines(opened, backend, wanted)
+    passed_over = []
+    for target in TARGETS if backend == "auto" and device != "cpu" else ():
+        try:
+            return _load_engines(opened, target, wanted)
+        except BackendError as error:
+            passed_over.append((target, error))
+    skipped = _skipped(opened, passed_over)
+    try:
+        return _load_onnxruntime(opened, wanted, skipped)
+    except BackendError as error:
+        raise (BackendError(f"{error}{skipped}") if skipped else error) from error
+
+
+def _skipped(bundle: Bundle, passed_over: list[tuple[str, BackendError]]) -> str:
+    """Why TensorRT was passed over, where it could be expected to run."""
+    built = {engine.target for engine in bundle.engines}
+    if not built and passed_over and nvidia_gpus():
+        return "; no TensorRT engine is built"
+    reasons = {
+        target: error.why if isinstance(error, UnfitError) else str(error)
+        for target, error in passed_over
+        if target in built
+    }
+    return "".join(f"; not {target}: {why}" for target, why in reasons.items())
+
+
+def _load_engines(bundle: Bundle, target: str, wanted: Wanted) -> Predictor:
+    if wanted.device == "cpu":
+        raise UsageError(f"{target} runs on NVIDIA GPUs, not on cpu: use --backend onnxruntime")
+    choice = choose_engines(bundle, target, wanted.precision, wanted.graph, _ordinal(wanted.device))
+    if wanted.check_hashes:
+        check_hashes(bundle, choice)
+    from .tensorrt.backend import TrtChain
+
+    chain = TrtChain(bundle, choice)
+    reason = (
+        f"{target} on {chain.device}, {choice.precision}, {choice.kind} engine: "
+        f"built for {choice.gpu['name']} ({choice.gpu['compute_capability']})"
+    )
+    warnings = (choice.warning,) if choice.warning else ()
+    return Predictor(chain, choice.precision, reason, bundle.spec.latent_stride, warnings)
+
+
+def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor:
+    place, why = _device("onnxruntime", wanted.device)
+    kind, chosen = _choose(bundle.chains, place, wanted)
+    graphs = bundle.chain_graphs(kind, chosen)
+    if wanted.check_hashes:
         for graph in graphs:
-            opened.check_hash(graph.file)
-            opened.check_hash(graph.data)
+            bundle.check_hash(graph.file)
+            bundle.check_hash(graph.data)
     from .onnxruntime_backend import OrtChain
 
-    reason = f"{chosen} on {place}, {chosen_precision}, {kind} graph: {why}"
-    chain = OrtChain(opened, graphs, place)
-    return Predictor(chain, chosen_precision, reason, opened.spec.latent_stride)
+    reason = f"onnxruntime on {place}, {chosen}, {kind} graph: {why}{skipped}"
+    chain = OrtChain(bundle, graphs, place)
+    return Predictor(chain, chosen, reason, bundle.spec.latent_stride)
 
 
-def _load_torch(bundle: Bundle, place: str, why: str, checkpoint: str | None) -> Predictor:
+def _load_torch(bundle: Bundle, device: str, checkpoint: str | None) -> Predictor:
     """The PyTorch model takes the frames that the bundle's graphs take."""
+    place, why = _device("torch", device)
     from .torch_backend import TorchChain
 
     chain = TorchChain(bundle, place, checkpoint)
@@ -77,45 +144,61 @@ def open_chain(bundle: Bundle, kind: str, precision: str, *, probe: bool = False
     return OrtChain(bundle, bundle.chain_graphs(kind, precision), "cpu", probe)
 
 
-def _check_names(backend: str, device: str, precision: str | None) -> None:
+def _check_names(backend: str, wanted: Wanted) -> None:
+    device, precision = wanted.device, wanted.precision
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if device not in DEVICES:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UsageError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if wanted.graph not in (None, *KINDS):
+        raise UsageError(f"unknown graph {wanted.graph!r}: choose one of {', '.join(KINDS)}")
     if backend == "torch" and precision not in (None, "fp32"):
         raise UsageError(f"backend torch runs in fp32, not {precision}: use backend onnxruntime")
+
+
+def _ordinal(device: str) -> int:
+    """ "auto", "cuda" -> 0, "cuda:1" -> 1."""
+    return int(device.partition(":")[2] or 0)
 
 
 def _device(backend: str, device: str) -> tuple[str, str]:
     """(device, why)."""
     _require("onnxruntime" if backend == "onnxruntime" else "torch")
     has_cuda = _ort_has_cuda() if backend == "onnxruntime" else _torch_has_cuda()
-    if device == "cuda" and not has_cuda:
+    if device.startswith("cuda") and not has_cuda:
         raise BackendError(
             f"{backend} finds no CUDA device here: use --device cpu, or install "
             + ("'apdepth-deploy[gpu]'" if backend == "onnxruntime" else "a CUDA build of torch")
         )
+    if backend == "onnxruntime" and _ordinal(device) > 0:
+        raise UsageError(
+            f"onnxruntime runs on the first GPU, not on {device}: use --device cuda and set "
+            f"CUDA_VISIBLE_DEVICES={_ordinal(device)}"
+        )
     if device == "auto":
         return ("cuda", "CUDA is there") if has_cuda else ("cpu", "no CUDA here")
-    return device, "as asked"
+    return "cuda" if device == "cuda:0" else device, "as asked"
 
 
-def _choose(chains: list[tuple[str, str]], place: str, precision: str | None) -> tuple[str, str]:
+def _choose(chains: list[tuple[str, str]], place: str, wanted: Wanted) -> tuple[str, str]:
     """(kind, precision) of the chain to run: the device's favourite, fused before staged."""
-    runs = _PREFERRED[place]
-    wanted = runs if precision is None else (precision,)
-    for choice in wanted:
-        for kind in ("fused", "staged"):
+    runs, precision = _PREFERRED[place], wanted.precision
+    precisions = runs if precision is None else (precision,)
+    kinds = KINDS if wanted.graph is None else (wanted.graph,)
+    for choice in precisions:
+        for kind in kinds:
             if (kind, choice) in chains and choice in runs:
                 return kind, choice
     there = ", ".join(f"{kind} {p}" for kind, p in chains) or "no graphs"
     if precision is not None and precision not in runs:
         raise BackendError(f"ONNX Runtime on {place} runs {', '.join(runs)}, not {precision}")
     raise BackendError(
-        f"the bundle has {there}; ONNX Runtime on {place} needs {' or '.join(wanted)}: "
-        f"export with --precision {wanted[0]}"
+        f"the bundle has {there}; ONNX Runtime on {place} needs {' or '.join(precisions)}"
+        + ("" if wanted.graph is None else f" {wanted.graph}")
+        + f": export with --precision {precisions[0]}"
+        + ("" if wanted.graph is None else f" --graph {wanted.graph}")
     )
 
 

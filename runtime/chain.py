@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apdepth_deploy.errors import UsageError
 from apdepth_deploy.image import ImageArray
 
 FloatArray = NDArray[np.float32]
@@ -36,6 +37,20 @@ class Chain(abc.ABC):
 
         ``finished`` makes an asynchronous engine wait for each graph: for profiling only.
         """
+
+    def enqueue(self, frames: Any, stream: Any, out: Any = None) -> Any:
+        """See ``Predictor.enqueue``."""
+        raise UsageError(
+            f"{self.backend} takes host arrays only: call predictor with a NumPy array, or build "
+            "an engine and load it with backend tensorrt-rtx or tensorrt"
+        )
+
+    def predict_on_device(self, image: Any) -> Any:
+        """[H,W,3] uint8 on a GPU, of the graph's own size -> depth [H,W] there."""
+        return self.enqueue(image, None)
+
+    def close(self) -> None:  # noqa: B027 - most engines free themselves
+        """Free the device's memory now; a later call would take it again."""
 
     def device_seconds(self, frames: ImageArray, runs: int) -> list[float] | None:
         """Seconds of each of ``runs`` runs on the device alone, without copies to and from the

@@ -21,8 +21,10 @@ def infer(
     bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
     images: Annotated[list[str], typer.Argument(help="Pictures, folders, or quoted globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the depth.")],
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime, torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="auto, onnxruntime, tensorrt-rtx, tensorrt, torch.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")
     ] = None,
@@ -37,6 +39,8 @@ def infer(
     jobs = find_images(images)
     predictor = load(bundle, backend, device=device, precision=precision, checkpoint=checkpoint)
     print(predictor.reason, file=sys.stderr)
+    for warning in predictor.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if Bundle.open(bundle).random_weights:
         print("warning: the weights are random: this depth means nothing", file=sys.stderr)
     failures = infer_folder(predictor, jobs, output)

@@ -68,6 +68,7 @@ def test_an_engine_that_is_not_installed_is_named(
         ({"backend": "nope"}, UsageError, "unknown backend 'nope': choose one of auto, onnx"),
         ({"device": "npu"}, UsageError, "unknown device 'npu': choose one of auto, cpu, cuda"),
         ({"precision": "fp8"}, UsageError, "unknown precision 'fp8': choose one of fp32, fp16"),
+        ({"graph": "whole"}, UsageError, "unknown graph 'whole': choose one of fused, staged"),
         ({"device": "cuda"}, BackendError, "onnxruntime finds no CUDA device .*--device cpu"),
         ({"precision": "bf16"}, BackendError, "on cpu runs fp32, fp16, not bf16"),
         ({"backend": "torch", "precision": "fp16"}, UsageError, "torch runs in fp32, not fp16"),
@@ -91,6 +92,17 @@ def test_the_precision_asked_for_is_the_one_that_runs(
     assert (default.backend, default.device) == ("onnxruntime", "cpu")
     difference = np.abs(default(photo) - half(photo))
     assert 0.0 < difference.mean() < 2e-3
+
+
+def test_the_kind_of_graph_may_be_chosen(micro_bundle: Path, photo: NDArray[np.uint8]) -> None:
+    fused, staged = load(micro_bundle), load(micro_bundle, graph="staged")
+    assert "fused graph" in fused.reason and "staged graph" in staged.reason
+    np.testing.assert_allclose(staged(photo), fused(photo), atol=1e-4)
+
+
+def test_a_kind_that_was_not_exported_is_refused(mean_bundle: MakeBundle) -> None:
+    with pytest.raises(BackendError, match=r"has fused fp32; .*--precision fp32 --graph staged"):
+        load(mean_bundle(1, 64, 96), graph="staged")
 
 
 def test_a_precision_that_was_not_exported_is_refused(mean_bundle: MakeBundle) -> None:

@@ -1,0 +1,187 @@
+"""Which engines of a bundle run here, or a line that says why none does: before any is loaded.
+
+An engine is bound to its TensorRT's version, the operating system and kinds of GPU. Everything is
+read off the manifest; knows nothing about running.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from apdepth_deploy.bundle import Bundle, Engine
+from apdepth_deploy.devices import nvidia_gpus
+from apdepth_deploy.errors import BackendError, BundleError
+from apdepth_deploy.gpus import sm
+from apdepth_deploy.tensorrt import installed, known_bad, load_tensorrt, platform
+
+#: What a GPU runs best, best first.
+_PREFERRED = ("fp16", "bf16", "fp32")
+
+
+class UnfitError(BackendError):
+    """No engine runs here. ``why`` is the reason alone, without what to do about it."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(f"{why}: {remedy}")
+        self.why = why
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Engines from frame to depth, in order, and the GPU to run them on.
+
+    Attributes:
+        kind: "fused" or "staged".
+        version: TensorRT's; gpu: {"name", "compute_capability"}; ordinal: which one it is.
+        warning: what is known to go wrong with this TensorRT on this GPU.
+    """
+
+    kind: str
+    precision: str
+    engines: tuple[Engine, ...]
+    target: str
+    version: str
+    gpu: dict[str, Any]
+    ordinal: int
+    warning: str | None
+
+    @property
+    def batch(self) -> Any:
+        return self.engines[0].batch
+
+    @property
+    def height(self) -> Any:
+        return self.engines[0].height
+
+    @property
+    def width(self) -> Any:
+        return self.engines[0].width
+
+
+def choose_engines(
+    bundle: Bundle,
+    target: str,
+    precision: str | None = None,
+    kind: str | None = None,
+    ordinal: int = 0,
+) -> Choice:
+    """The engines that fit this machine: the best precision, fused before staged.
+
+    ``kind``: only "fused" ones, or only "staged" ones.
+
+    Raises UnfitError naming both sides of what doesn't fit, and what mends it.
+    """
+    gpus = nvidia_gpus()
+    engines = [engine for engine in bundle.engines if engine.target == target]
+    if not gpus and not (engines and installed(target)):  # neither would help
+        raise _no_gpu(target)
+    capability = gpus[ordinal]["compute_capability"] if ordinal < len(gpus) else None
+    if not engines:
+        raise UnfitError(
+            f"{bundle.folder} has no {target} engine", build_line(bundle, target, capability)
+        )
+    version = load_tensorrt(target).__version__
+
+    def keep(fits: Callable[[Engine], bool], why: Callable[[Iterable[Engine]], str]) -> None:
+        nonlocal engines
+        kept = [engine for engine in engines if fits(engine)]
+        if not kept:
+            raise UnfitError(why(engines), build_line(bundle, target, capability, engines))
+        engines = kept
+
+    keep(
+        lambda engine: precision in (None, engine.precision),
+        lambda all_: (
+            f"its {target} engines are {_list(e.precision for e in all_)}, not {precision}"
+        ),
+    )
+    keep(
+        lambda engine: engine.version == version,
+        lambda all_: (
+            f"{_names(all_)} was built by {target} {_list(e.version for e in all_)} "
+            f"and this is {version}"
+        ),
+    )
+    keep(
+        lambda engine: engine.platform == platform(),
+        lambda all_: (
+            f"{_names(all_)} was built for {_list(e.platform for e in all_)} "
+            f"and this is {platform()}"
+        ),
+    )
+    if not gpus:
+        raise _no_gpu(target)
+    if capability is None:
+        raise UnfitError(
+            f"there is no cuda:{ordinal}, only {len(gpus)} NVIDIA GPU(s)", "use --device cuda"
+        )
+    keep(
+        lambda engine: capability in engine.compute_capabilities,
+        lambda all_: (
+            f"{_names(all_)} was built for compute capability "
+            f"{_list(c for e in all_ for c in e.compute_capabilities)} and cuda:{ordinal} "
+            f"({gpus[ordinal]['name']}) has {capability}"
+        ),
+    )
+    kind, chosen = _chain(bundle, engines, target, capability, kind)
+    warning = known_bad(target, version, (capability,))
+    return Choice(
+        kind, chosen[0].precision, chosen, target, version, gpus[ordinal], ordinal, warning
+    )
+
+
+def check_hashes(bundle: Bundle, choice: Choice) -> None:
+    """Raises BundleError where a plan's bytes are not those that were built."""
+    for engine in choice.engines:
+        try:
+            bundle.check_hash(engine.file)
+        except BundleError as error:
+            line = build_line(bundle, choice.target, choice.gpu["compute_capability"])
+            raise BundleError(f"{error}. For the engine alone: {line}") from error
+
+
+def build_line(
+    bundle: Bundle, target: str, capability: str | None, engines: Iterable[Engine] = ()
+) -> str:
+    """The command that makes a fitting engine for this GPU, or for those of ``engines``."""
+    capabilities = [capability] if capability else _unique(engines, "compute_capabilities")
+    gpus = "".join(f" --gpu {sm(one)}" for one in capabilities)
+    return f"`apdepth-deploy build {bundle.folder} --target {target}{gpus}`"
+
+
+def _unique(engines: Iterable[Engine], field: str) -> list[str]:
+    return list(dict.fromkeys(one for engine in engines for one in getattr(engine, field)))
+
+
+def _no_gpu(target: str) -> UnfitError:
+    return UnfitError(
+        f"{target} needs an NVIDIA GPU and its driver, and this machine has none",
+        "use --backend onnxruntime, or auto",
+    )
+
+
+def _chain(
+    bundle: Bundle, engines: list[Engine], target: str, capability: str, wanted: str | None
+) -> tuple[str, tuple[Engine, ...]]:
+    """("fused" or "staged", an engine for every graph of it)."""
+    found = {(engine.graph, engine.precision): engine for engine in reversed(engines)}
+    for precision in _PREFERRED:
+        for kind in ("fused", "staged") if wanted is None else (wanted,):
+            graphs = bundle.chain_graphs(kind, precision)
+            chosen = tuple(found[key] for g in graphs if (key := (g.name, precision)) in found)
+            if graphs and len(chosen) == len(graphs):
+                return kind, chosen
+    raise UnfitError(
+        f"{_names(engines)}, which fit here, are no {wanted or 'whole'} way from frame to depth",
+        build_line(bundle, target, capability),
+    )
+
+
+def _names(engines: Iterable[Engine]) -> str:
+    return _list(f"{engine.graph}.{engine.precision}" for engine in engines)
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

@@ -17,8 +17,16 @@ from apdepth_deploy.errors import ApDepthError
 #: Verb -> (module with a typer ``app`` of that one command, line in the help).
 VERBS: dict[str, tuple[str, str]] = {
     "export": ("apdepth_deploy.export.commands", "Turn a checkpoint into a bundle of ONNX graphs."),
+    "build": (
+        "apdepth_deploy.export.build_command",
+        "Build TensorRT engines from a bundle's graphs, with or without a GPU.",
+    ),
     "verify": ("apdepth_deploy.commands.verify", "Compare every graph of a bundle with PyTorch."),
     "infer": ("apdepth_deploy.runtime.commands", "Depth from pictures."),
+    "profile": (
+        "apdepth_deploy.runtime.profiling.command",
+        "Measure latency, stages, layers, memory and the roofline.",
+    ),
     "inspect": ("apdepth_deploy.commands.inspect", "Show what is in a bundle."),
     "doctor": ("apdepth_deploy.commands.doctor", "Show what this machine can run, and what lacks."),
 }

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
+from collections.abc import Callable
 from typing import Any
+
+#: What NVML says of the clocks, as its bits and in words; being idle or asked is no slowdown.
+_SLOWDOWNS = {
+    "nvmlClocksEventReasonSwPowerCap": "power cap",
+    "nvmlClocksEventReasonHwSlowdown": "hardware slowdown",
+    "nvmlClocksEventReasonHwThermalSlowdown": "hardware thermal slowdown",
+    "nvmlClocksEventReasonHwPowerBrakeSlowdown": "power brake",
+    "nvmlClocksEventReasonSwThermalSlowdown": "thermal slowdown",
+    "nvmlClocksEventReasonSyncBoost": "synchronised boost",
+    "nvmlClocksEventReasonApplicationsClocksSetting": "clocks fixed by the user",
+}
 
 
 def nvidia_gpus() -> list[dict[str, Any]]:
@@ -29,3 +42,94 @@ def _gpu(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
         cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
         numbers.append(value.value)
     return {"name": name.value.decode(), "compute_capability": f"{numbers[0]}.{numbers[1]}"}
+
+
+def gpu_facts(index: int = 0) -> tuple[dict[str, Any] | None, str]:
+    """(state of a GPU at this moment, ""), or (None, why it can't be told).
+
+    Args:
+        index: as CUDA counts (the ``N`` of "cuda:N"); NVML may count otherwise.
+
+    Needs nvidia-ml-py. A value that this GPU doesn't tell is None. ``memory_gb_s``, in 1e9 bytes/s,
+    is two transfers over the whole bus per clock of the memory's fastest state.
+    """
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ModuleNotFoundError:
+        return None, "nvidia-ml-py is not installed: pip install nvidia-ml-py"
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return None, f"NVML can't start: {error}"
+    try:
+        return _facts(nvml, _nvml_handle(nvml, index)), ""
+    except nvml.NVMLError as error:
+        return None, f"NVML finds no GPU {index}: {error}"
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _nvml_handle(nvml: Any, index: int) -> Any:
+    """NVML counts by bus, CUDA by speed and CUDA_VISIBLE_DEVICES: the bus address joins them."""
+    address = _bus_address(index)
+    if address is None:
+        return nvml.nvmlDeviceGetHandleByIndex(index)
+    return nvml.nvmlDeviceGetHandleByPciBusId(address)
+
+
+def _bus_address(index: int) -> str | None:
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, address = ctypes.c_int(), ctypes.create_string_buffer(32)
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGet(ctypes.byref(device), index) != 0:
+        return None
+    if cuda.cuDeviceGetPCIBusId(address, len(address), device) != 0:
+        return None
+    return address.value.decode()
+
+
+def _facts(nvml: Any, handle: Any) -> dict[str, Any]:
+    def ask(question: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return question(*arguments)
+        except nvml.NVMLError:  # laptops, Jetsons and MIG slices don't tell everything
+            return None
+
+    cuda = ask(nvml.nvmlSystemGetCudaDriverVersion_v2)
+    clocks = {
+        f"{name}_clock{ending}_mhz": ask(question, handle, clock)
+        for name, clock in (("sm", nvml.NVML_CLOCK_SM), ("memory", nvml.NVML_CLOCK_MEM))
+        for ending, question in (
+            ("", nvml.nvmlDeviceGetClockInfo),
+            ("_max", nvml.nvmlDeviceGetMaxClockInfo),
+        )
+    }
+    bits = ask(nvml.nvmlDeviceGetMemoryBusWidth, handle)
+    fastest = clocks["memory_clock_max_mhz"]
+    power, limit = (
+        ask(question, handle)
+        for question in (nvml.nvmlDeviceGetPowerUsage, nvml.nvmlDeviceGetPowerManagementLimit)
+    )
+    memory = ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+    return {
+        "name": ask(nvml.nvmlDeviceGetName, handle),
+        "driver": ask(nvml.nvmlSystemGetDriverVersion),
+        "cuda_driver": f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
+        **clocks,
+        "memory_bus_bits": bits,
+        "memory_gb_s": round(2 * fastest * bits / 8000, 1) if fastest and bits else None,
+        "temperature_c": ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+        "power_w": None if power is None else power / 1000,
+        "power_limit_w": None if limit is None else limit / 1000,
+        "slowdowns": _slowdowns(nvml, ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)),
+        "memory_used_bytes": memory and int(memory.used),
+        "memory_total_bytes": memory and int(memory.total),
+    }
+
+
+def _slowdowns(nvml: Any, bits: int | None) -> list[str] | None:
+    if bits is None:
+        return None
+    return [words for name, words in _SLOWDOWNS.items() if bits & getattr(nvml, name)]

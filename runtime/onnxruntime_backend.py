@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +40,79 @@ class OrtChain(Chain):
         """
         self.device = device
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
+        self._bundle, self._graphs = bundle, graphs
         self._sessions = [_Session(bundle, graph, device, probe) for graph in graphs]
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
-        tensors: dict[str, Any] = {"image": frames}
-        for session in self._sessions:
-            tensors |= session.run(tensors)
-            if finished is not None:
-                finished(session.name)
+        tensors = _run_all(self._sessions, frames, finished)
         return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+
+    def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]] | None:
+        """See ``Chain.layer_seconds``: layers are nodes after ONNX Runtime's fusions, named
+        "Type: graph/node". None on CUDA, where only the time to launch a node would be known."""
+        if self.device != "cpu":
+            return None
+        with tempfile.TemporaryDirectory(prefix="apdepth-") as folder:
+            sessions = [
+                _Session(self._bundle, graph, self.device, trace=Path(folder) / graph.name)
+                for graph in self._graphs
+            ]
+            for _ in range(runs + 1):
+                _run_all(sessions, frames)
+            traces = [(session.name, session.end_trace()) for session in sessions]
+        return [layer for name, events in traces for layer in node_seconds(events, name, runs)]
+
+
+def _run_all(
+    sessions: list[_Session], frames: ImageArray, finished: Finished | None = None
+) -> dict[str, Any]:
+    """Every tensor between the graphs, and the depth."""
+    tensors: dict[str, Any] = {"image": frames}
+    for session in sessions:
+        tensors |= session.run(tensors)
+        if finished is not None:
+            finished(session.name)
+    return tensors
+
+
+def node_seconds(events: list[dict[str, Any]], graph: str, runs: int) -> list[tuple[str, float]]:
+    """(layer, mean seconds) of the last ``runs`` runs of an ONNX Runtime trace, in order."""
+    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
+    nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
+    totals: dict[tuple[str, str], float] = {}
+    for event in sorted(nodes, key=lambda event: float(event["ts"])):
+        if event["ts"] < starts[-runs]:
+            continue
+        arguments, name = event["args"], event["name"].removesuffix("_kernel_time")
+        key = (arguments["node_index"], f"{arguments['op_name']}: {graph}/{name}")
+        totals[key] = totals.get(key, 0.0) + event["dur"] / 1e6
+    return [(layer, total / runs) for (_, layer), total in totals.items()]
 
 
 class _Session:
     """One graph."""
 
-    def __init__(self, bundle: Bundle, graph: Graph, device: str, probe: bool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: Graph,
+        device: str,
+        probe: bool = False,
+        trace: Path | None = None,
+    ) -> None:
+        """``trace``: where a record of every node's run goes, until ``end_trace``."""
         import onnxruntime as ort
 
         self.name = graph.name
         self.inputs = [tensor.name for tensor in graph.inputs]
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Threads that spin on after a run starve the next session and the caller's own work.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace)
         model: Any = str(bundle.path(graph.file))
         if probe:
             from .onnx_edit import probed
@@ -87,6 +140,12 @@ class _Session:
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed on {self.inputs}: {_line(error)}") from error
         return {name: np.asarray(v) for name, v in zip(self.outputs, values, strict=True)}
+
+    def end_trace(self) -> list[dict[str, Any]]:
+        """What was recorded, in the Chrome trace format."""
+        text = Path(self._session.end_profiling()).read_text(encoding="utf-8")
+        events: list[dict[str, Any]] = json.loads(text)
+        return events
 
 
 def _save_memory(options: Any, weights_folder: Path) -> None:

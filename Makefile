@@ -4,8 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TYPES := out/typecheck
+# TensorRT for RTX has wheels for this processor.
+ENGINES := $(if $(filter x86_64,$(shell uname -m)),--target tensorrt-rtx)
 
-.PHONY: setup demo test test-full lint format bench clean
+GPU_PACKAGES := diffusers transformers tokenizers accelerate safetensors huggingface_hub onnx onnx-ir \
+    onnxscript ml_dtypes protobuf onnxruntime-gpu tensorrt-rtx-cu12 tensorrt-rtx-cu12-bindings \
+    tensorrt-rtx-cu12-libs cuda-core cuda-bindings cuda-pathfinder nvidia-ml-py typer rich pillow \
+    flatbuffers
+
+.PHONY: setup demo test test-full lint format bench gpu-check gpu-wheels clean
 
 setup: $(READY)
 
@@ -16,16 +23,16 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# The main job: export (which verifies), look at the bundle, and depth from a photo.
+# The main job: export (which verifies, and builds engines), look at the bundle, depth from a photo.
 demo: $(READY)
 	$(BIN)/apdepth-deploy export tiny --random-weights --precision fp32 --precision fp16 \
-	    --height 240 --width 320 --output out/demo/bundle
+	    --height 240 --width 320 $(ENGINES) --output out/demo/bundle
 	$(BIN)/apdepth-deploy inspect out/demo/bundle
 	$(BIN)/apdepth-deploy verify out/demo/bundle
 	$(BIN)/apdepth-deploy infer out/demo/bundle apdepth_deploy/data/bicycle.jpg --output out/demo/depth
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Full-size networks: minutes, and up to 10 GB of memory.
 test-full: $(READY)
@@ -44,6 +51,17 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/export_and_latency.py
+
+# What an NVIDIA GPU shows; skips with a reason what this machine can't do.
+gpu-check: $(READY)
+	$(BIN)/python benchmarks/gpu_check.py
+
+# Wheels for a machine that has torch and no package index: gpu_check.py --wheels out/gpu-wheels
+gpu-wheels: $(READY)
+	rm -rf out/gpu-wheels build
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir out/gpu-wheels .
+	$(BIN)/python -m pip wheel --quiet --no-deps --constraint constraints.txt \
+	    --wheel-dir out/gpu-wheels $(GPU_PACKAGES)
 
 clean:
 	rm -rf out build $(VENV) *.egg-info

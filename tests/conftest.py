@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from apdepth_deploy.spec import CONVENTIONS, PRESETS, ModelSpec
 
@@ -61,19 +62,26 @@ def micro_spec() -> ModelSpec:
 
 
 @pytest.fixture(scope="session")
-def micro_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A verified bundle of the micro model, fused and staged, fp32 and fp16, 64x96. Read only."""
+def micro_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A verified bundle of the micro model, fused and staged, fp32 and fp16, 64x96. Read only.
+
+    Traced once: the workers of one run of the tests share it.
+    """
     from apdepth_deploy.export import FrameShape, export_bundle
     from apdepth_deploy.model import ApDepth
 
-    folder = tmp_path_factory.mktemp("micro") / "bundle"
-    export_bundle(
-        ApDepth.from_spec(make_micro_spec()),
-        folder,
-        kinds=("fused", "staged"),
-        precisions=("fp32", "fp16"),
-        shape=FrameShape.fixed(1, 64, 96),
-    )
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "micro" / "bundle"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            export_bundle(
+                ApDepth.from_spec(make_micro_spec()),
+                folder,
+                kinds=("fused", "staged"),
+                precisions=("fp32", "fp16"),
+                shape=FrameShape.fixed(1, 64, 96),
+            )
     return folder
 
 

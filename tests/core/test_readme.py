@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.cli import VERBS
 from apdepth_deploy.image import read_image
 from apdepth_deploy.verify import records_of
 
@@ -52,7 +53,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_command_does_what_the_readme_says(workplace):
     commands = readme_commands()
-    assert {words[1] for words in commands} == {"export", "infer", "inspect", "verify", "doctor"}
+    assert {words[1] for words in commands} == set(VERBS)
     for words in commands:
         if "--prior" in words and words[words.index("--prior") + 1].endswith(".pth"):
             continue  # an original .pth is loaded in test_checkpoint.py

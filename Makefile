@@ -51,6 +51,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/export_and_latency.py
+	$(BIN)/python benchmarks/engines.py
 
 # What an NVIDIA GPU shows; skips with a reason what this machine can't do.
 gpu-check: $(READY)

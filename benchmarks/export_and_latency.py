@@ -11,45 +11,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+
+from measuring import RESULTS, Run, run
 
 from apdepth_deploy import load
-from apdepth_deploy.bundle import Bundle, version
+from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
+from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
 from apdepth_deploy.verify import records_of, sample_frames
 
-RESULTS = Path(__file__).parent / "results"
 HEIGHT, WIDTH = 480, 640
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One command on a fused graph at 480x640, in a process of its own."""
-
-    command: str
-    seconds: float
-    peak_gb: float
-
-
-def run(*words: str) -> Run:
-    """Run ``apdepth-deploy WORDS`` and measure it."""
-    command = [sys.executable, "-m", "apdepth_deploy", *words]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status != 0:
-        raise SystemExit(f"{' '.join(command)} failed")
-    shown = " ".join(word for word in words if not word.startswith("/"))
-    return Run(shown, round(seconds, 1), round(usage.ru_maxrss * 1024 / 1e9, 2))
 
 
 def export(preset: str, precision: str, folder: Path) -> Run:
@@ -93,18 +70,6 @@ def first_depth(folder: Path, runs: int) -> float:
     return round(statistics.median(seconds), 3)
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
-    packages = ("torch", "onnxruntime", "onnx", "onnxscript", "diffusers", "transformers")
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["tiny", "small"])
@@ -138,7 +103,8 @@ def report(preset: str, precisions: list[str], repeats: int) -> None:
     print(table(["latency, fp32", "torch s", "onnxruntime s", "ratio"], rows))
     print(f"import, load and a first depth with ONNX Runtime: {first} s")
     found = {
-        "machine": machine(),
+        "machine": machine_facts(),
+        "versions": versions(),
         "frame": [HEIGHT, WIDTH],
         "runs": repeats,
         "commands": [dataclasses.asdict(entry) for entry in runs],

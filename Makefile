@@ -7,11 +7,6 @@ TYPES := out/typecheck
 # TensorRT for RTX has wheels for this processor.
 ENGINES := $(if $(filter x86_64,$(shell uname -m)),--target tensorrt-rtx)
 
-GPU_PACKAGES := diffusers transformers tokenizers accelerate safetensors huggingface_hub onnx onnx-ir \
-    onnxscript ml_dtypes protobuf onnxruntime-gpu tensorrt-rtx-cu12 tensorrt-rtx-cu12-bindings \
-    tensorrt-rtx-cu12-libs cuda-core cuda-bindings cuda-pathfinder nvidia-ml-py typer rich pillow \
-    flatbuffers
-
 .PHONY: setup demo test test-full lint format bench gpu-check gpu-wheels clean
 
 setup: $(READY)
@@ -57,12 +52,13 @@ bench: $(READY)
 gpu-check: $(READY)
 	$(BIN)/python benchmarks/gpu_check.py
 
-# Wheels for a machine that has torch and no package index: gpu_check.py --wheels out/gpu-wheels
+# Wheels for a machine that has torch and no package index, but this Python and processor:
+# python benchmarks/gpu_check.py --wheels out/gpu-wheels
 gpu-wheels: $(READY)
 	rm -rf out/gpu-wheels build
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir out/gpu-wheels .
-	$(BIN)/python -m pip wheel --quiet --no-deps --constraint constraints.txt \
-	    --wheel-dir out/gpu-wheels $(GPU_PACKAGES)
+	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir out/gpu-wheels \
+	    '.[export,rtx]' onnxruntime-gpu
+	rm out/gpu-wheels/torch-* out/gpu-wheels/onnxruntime-[0-9]*
 
 clean:
 	rm -rf out build $(VENV) *.egg-info

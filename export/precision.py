@@ -7,6 +7,9 @@ says ``upcast_attention`` (Stable Diffusion 2.1's does: its unscaled QK^T overfl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
@@ -33,7 +36,9 @@ def prepare(model: ApDepth, precision: str, size: tuple[int, int] | None) -> ApD
     model.unet.num_upsamplers = 30
     model.to(DTYPES[precision])
     if precision == "fp32":
-        _replace_group_norms(model)
+        _replace(model, nn.GroupNorm, TwoPassGroupNorm)
+    if precision == "bf16":
+        _replace(model, nn.ConvTranspose2d, SpreadConv)
     if precision != "fp32" and model.unet.config.upcast_attention:
         model.unet.set_attn_processor(Float32Softmax())
     return model
@@ -110,9 +115,34 @@ def _mean_of_groups(grouped: Tensor) -> Tensor:
     return grouped.mean(-1, keepdim=True).mean(rest, keepdim=True)
 
 
-def _replace_group_norms(module: nn.Module) -> None:
+class SpreadConv(nn.Module):
+    """A transposed convolution whose kernel is its stride: a 1x1 convolution and a pixel shuffle.
+
+    The windows don't overlap, so the two are equal. TensorRT for RTX has no transposed convolution
+    in bfloat16; Depth Anything's neck has two.
+    """
+
+    def __init__(self, conv: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        factor = conv.stride[0]
+        assert conv.kernel_size == conv.stride == (factor, factor), "windows overlap"
+        assert conv.padding == conv.output_padding == (0, 0) and conv.groups == 1
+        assert conv.bias is not None
+        inputs = conv.in_channels
+        weight = conv.weight.detach().permute(1, 2, 3, 0).reshape(-1, inputs, 1, 1)
+        self.factor = factor
+        self.weight = nn.Parameter(weight.contiguous())
+        self.bias = nn.Parameter(conv.bias.detach().repeat_interleave(factor * factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,C',s*H,s*W]."""
+        return F.pixel_shuffle(F.conv2d(x, self.weight, self.bias), self.factor)
+
+
+def _replace(module: nn.Module, kind: type[nn.Module], by: Callable[[Any], nn.Module]) -> None:
+    """Put ``by(child)`` in place of every child of a kind, at any depth."""
     for name, child in module.named_children():
-        if isinstance(child, nn.GroupNorm):
-            setattr(module, name, TwoPassGroupNorm(child))
+        if isinstance(child, kind):
+            setattr(module, name, by(child))
         else:
-            _replace_group_norms(child)
+            _replace(child, kind, by)

@@ -22,8 +22,9 @@ from apdepth_deploy.errors import (
     BundleError,
     ExportError,
 )
-from apdepth_deploy.export import build_engines, engine_build
+from apdepth_deploy.export import FrameShape, build_engines, engine_build, export_bundle
 from apdepth_deploy.export.engine_builder import build_plan
+from apdepth_deploy.model import ApDepth
 
 trt = pytest.importorskip("tensorrt_rtx")
 
@@ -69,6 +70,15 @@ def test_a_chain_builds_for_each_gpu_alone(bundle, gpu):
     assert [engine.graph for engine in engines] == ["prior", "encoder", "unet", "decoder"]
     assert {f".{gpu}." in engine.file for engine in engines} == {True}
     assert Bundle.open(bundle).engines == tuple(engines)
+
+
+def test_bfloat16_graphs_build(micro_spec, tmp_path):
+    """As traced, they hold a transposed convolution that TensorRT for RTX has in fp16 only."""
+    model, shape = ApDepth.from_spec(micro_spec), FrameShape.fixed(1, 64, 96)
+    folder = tmp_path / "bundle"
+    export_bundle(model, folder, kinds=("staged",), precisions=("bf16",), shape=shape, verify=False)
+    engines = build_engines(folder, "tensorrt-rtx", ["sm89"])
+    assert len(engines) == 4 and all(e.weights["bf16"] > 0 for e in engines)
 
 
 def test_weights_agree_with_the_graph(built):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from apdepth_deploy.export.precision import Float32Softmax, TwoPassGroupNorm, prepare
+from apdepth_deploy.export.precision import Float32Softmax, SpreadConv, TwoPassGroupNorm, prepare
 from apdepth_deploy.model import ApDepth
 
 
@@ -54,6 +54,14 @@ def test_scaling_first_survives_scores_that_overflow_float16():
     query = attention.to_q(x)
     assert torch.isinf(query[..., :16] @ query[..., :16].transpose(1, 2)).any()
     assert torch.isfinite(attention(x)).all()
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_spread_convolution_is_the_transposed_one(factor):
+    torch.manual_seed(0)
+    conv = nn.ConvTranspose2d(6, 5, kernel_size=factor, stride=factor).double()
+    x = torch.randn(2, 6, 3, 7, dtype=torch.float64)
+    torch.testing.assert_close(SpreadConv(conv)(x), conv(x), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])

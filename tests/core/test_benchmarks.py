@@ -1,0 +1,76 @@
+"""The GPU check's frame, which decides what a run without a GPU, or without time, leaves behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
+
+
+@pytest.fixture(scope="module")
+def gpu_check() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("gpu_check", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gpu_check"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_is_skipped_with_the_reason() -> None:
+    results = SCRIPT.parent / "results"
+    before = sorted(results.iterdir())
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=True)
+    assert done.stdout == "skipped: PyTorch finds no NVIDIA GPU here\n"
+    assert sorted(results.iterdir()) == before
+
+
+def test_a_folder_without_wheels_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPT, "--wheels", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: no wheels in {tmp_path}: make them with `make gpu-wheels`\n"
+
+
+def test_every_part_leaves_its_outcome(gpu_check: ModuleType) -> None:
+    def skip() -> None:
+        raise gpu_check.Skip("no such card")
+
+    check = gpu_check.Check(minutes=1)
+    assert check.part("good", lambda: {"host_ms": 2.0, "device_ms": None}) is not None
+    assert check.part("skipped", skip) is None
+    assert check.part("broken", lambda: {}["x"]) is None
+    late = gpu_check.Check(minutes=-1)
+    assert late.part("late", lambda: 1) is None
+    outcomes = {
+        name: {key: value for key, value in part.items() if key != "seconds"}
+        for name, part in (check.parts | late.parts).items()
+    }
+    assert outcomes == {
+        "good": {"result": {"host_ms": 2.0, "device_ms": None}},
+        "skipped": {"skipped": "no such card"},
+        "broken": {"failed": "KeyError: 'x'"},
+        "late": {"skipped": "out of time"},
+    }
+
+
+def test_the_table_compares_with_the_authors_way(gpu_check: ModuleType) -> None:
+    parts = {
+        "torch eager fp32": {"result": {"host_ms": 10.0, "device_ms": 9.0}},
+        "engine": {"result": {"host_ms": 2.5, "device_ms": None, "passed": False}},
+        "export": {"result": "folder"},
+        "skipped": {"skipped": "why"},
+    }
+    rows = [row.split() for row in gpu_check.latency_table({"parts": parts}).splitlines()[1:]]
+    assert rows == [
+        ["torch", "eager", "fp32", "10.00", "9.00", "1.00", "x", "-"],
+        ["engine", "2.50", "-", "4.00", "x", "MISS"],
+    ]

@@ -22,6 +22,8 @@ from apdepth_deploy.source import ModelSource
 from apdepth_deploy.spec import ModelSpec
 
 MANIFEST = "manifest.json"
+#: Ways from frame to depth: one graph, or one per stage. The first is preferred.
+KINDS = ("fused", "staged")
 #: Bytes of one weight.
 ITEM_SIZE = {"fp32": 4, "fp16": 2, "bf16": 2}
 
@@ -68,6 +70,11 @@ class Graph:
     def label(self) -> str:
         return f"{self.name}.{self.precision}"
 
+    @property
+    def kind(self) -> str:
+        """Which of ``KINDS`` it is part of."""
+        return "fused" if self.name == "fused" else "staged"
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Graph:
         """From an entry that ``check_manifest`` let pass."""
@@ -90,7 +97,7 @@ class Engine:
         platform: operating system and processor, such as "linux-x86_64".
         file: path inside the bundle of the plan, with nothing of ours in it.
         batch, height, width: size of a frame; [min, opt, max] for a range.
-        weights: how many weights TensorRT holds, by type: {"fp16": 540_000, "fp32": 170}.
+        weights: how many weights the graph holds, by type: {"fp16": 540_000, "fp32": 170}.
         weights_bytes, activation_bytes: device memory, as the builder's log says.
         layers: number of layers in the network that the builder was given.
         seconds: parsing and building took.
@@ -111,6 +118,11 @@ class Engine:
     activation_bytes: int
     layers: int
     seconds: float
+
+    @property
+    def label(self) -> str:
+        """As that of the graph it was built from."""
+        return f"{self.graph}.{self.precision}"
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Engine:
@@ -173,7 +185,7 @@ class Bundle:
         """Ways from frame to depth: ("fused" or "staged", precision), as exported."""
         found = []
         for graph in self.graphs:
-            chain = ("fused" if graph.name == "fused" else "staged", graph.precision)
+            chain = (graph.kind, graph.precision)
             if chain not in found:
                 found.append(chain)
         return found
@@ -181,9 +193,7 @@ class Bundle:
     def chain_graphs(self, kind: str, precision: str) -> tuple[Graph, ...]:
         """The graphs of one chain, in the order in which they run."""
         return tuple(
-            graph
-            for graph in self.graphs
-            if graph.precision == precision and (graph.name == "fused") == (kind == "fused")
+            graph for graph in self.graphs if (graph.kind, graph.precision) == (kind, precision)
         )
 
     @property
@@ -197,7 +207,7 @@ class Bundle:
     @property
     def frame_shape(self) -> tuple[int, int, int]:
         """(batch, height, width) that the graphs are made or tuned for."""
-        batch, height, width = (_sizes(n)[1] for n in self.frame_extents)
+        batch, height, width = (axis_sizes(n)[1] for n in self.frame_extents)
         return batch, height, width
 
     @property
@@ -205,7 +215,7 @@ class Bundle:
         """The smallest and the largest (batch, height, width), where the graphs take a range."""
         if all(isinstance(n, int) for n in self.frame_extents):
             return ()
-        b, h, w = (_sizes(n) for n in self.frame_extents)
+        b, h, w = (axis_sizes(n) for n in self.frame_extents)
         return (b[0], h[0], w[0]), (b[2], h[2], w[2])
 
     @property
@@ -253,7 +263,7 @@ class Bundle:
         try:
             stride = self.spec.latent_stride
             sides = [side for graph in self.graphs for side in (graph.height, graph.width)]
-            fits = all(n % stride == 0 for side in sides for n in _sizes(side))
+            fits = all(n % stride == 0 for side in sides for n in axis_sizes(side))
         except (ApDepthError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise BundleError(f"its spec is not one of ours: {error}") from error
         if not fits:
@@ -273,7 +283,7 @@ class Bundle:
             raise BundleError(f"{path} has {found} bytes, the manifest says {size}: copy it again")
 
 
-def _sizes(extent: Any) -> list[int]:
+def axis_sizes(extent: Any) -> list[int]:
     """[min, opt, max] of what a manifest says of one axis."""
     return [extent] * 3 if isinstance(extent, int) else list(extent)
 

@@ -33,16 +33,14 @@ class _LiveSteps(Steps):
         self._status.start()
 
     def __call__(self, message: str) -> None:
-        from rich.text import Text
-
         elapsed = time.monotonic() - self._start
         self._console.print(f"[{elapsed:6.1f} s] {message}", markup=False, highlight=False)
-        self._status.update(Text(message))  # as it is: a path may hold [brackets]
+        self.detail(message)
 
     def detail(self, message: str) -> None:
         from rich.text import Text
 
-        self._status.update(Text(message))
+        self._status.update(Text(message))  # as it is: a path may hold [brackets]
 
     def stop(self) -> None:
         self._status.stop()

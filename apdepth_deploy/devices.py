@@ -1,9 +1,13 @@
-"""Which NVIDIA GPUs there are, asked of the driver itself: no CUDA toolkit, no engine library."""
+"""What this machine has: the cores at hand, and NVIDIA GPUs, asked of the driver itself.
+
+No CUDA toolkit and no engine library.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +23,28 @@ _SLOWDOWNS = {
 }
 
 
+def usable_cores() -> int:
+    """Those this process may use, where the system tells (Linux)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def nvidia_gpus() -> list[dict[str, Any]]:
     """[{"name", "compute_capability"}] of every NVIDIA GPU, by the driver's own library."""
+    cuda, count = _driver(), ctypes.c_int()
+    if cuda is None or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    return [_gpu(cuda, index) for index in range(count.value)]
+
+
+def _driver() -> ctypes.CDLL | None:
+    """The driver's library, started; None where it isn't there or refuses."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return []
-    count = ctypes.c_int()
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return []
-    return [_gpu(cuda, index) for index in range(count.value)]
+        return None
+    return cuda if cuda.cuInit(0) == 0 else None
 
 
 def _gpu(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
@@ -78,12 +94,8 @@ def _nvml_handle(nvml: Any, index: int) -> Any:
 
 
 def _bus_address(index: int) -> str | None:
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    device, address = ctypes.c_int(), ctypes.create_string_buffer(32)
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGet(ctypes.byref(device), index) != 0:
+    cuda, device, address = _driver(), ctypes.c_int(), ctypes.create_string_buffer(32)
+    if cuda is None or cuda.cuDeviceGet(ctypes.byref(device), index) != 0:
         return None
     if cuda.cuDeviceGetPCIBusId(address, len(address), device) != 0:
         return None

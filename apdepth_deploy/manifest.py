@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from apdepth_deploy.errors import BundleError
+from apdepth_deploy.tensorrt import TARGETS
 
 SCHEMA_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -88,7 +89,7 @@ _GRAPH: dict[str, Check] = {
 _ENGINE: dict[str, Check] = {
     **dict.fromkeys(("graph", "version", "platform", "file"), _is_text),
     "precision": _one_of(*PRECISIONS),
-    "target": _one_of("tensorrt", "tensorrt-rtx"),
+    "target": _one_of(*TARGETS),
     "compute_capabilities": _all_items(_is_text),
     **dict.fromkeys(("batch", "height", "width"), _is_extent),
     "weights": _all_values(_is_count),

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import onnx_ir
 
-from apdepth_deploy.bundle import PRECISIONS, Bundle, Graph, file_entry, is_bundle, new_manifest
+from apdepth_deploy.bundle import (
+    KINDS,
+    PRECISIONS,
+    Bundle,
+    Graph,
+    file_entry,
+    is_bundle,
+    new_manifest,
+)
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import atomic_folder
 from apdepth_deploy.model import ApDepth
@@ -22,7 +30,6 @@ from .graphs import FUSED, FusedGraph, StageGraph, save, tensor_info, trace
 from .precision import prepare
 from .shapes import FrameShape
 
-KINDS = ("fused", "staged")
 OPSETS = range(18, 24)
 
 Progress = Callable[[str], None]

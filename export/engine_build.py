@@ -124,8 +124,7 @@ def _choose(bundle: Bundle, kinds: Sequence[str], precisions: Sequence[str]) -> 
     chosen = [
         graph
         for graph in bundle.graphs
-        if (not kinds or ("fused" if graph.name == "fused" else "staged") in kinds)
-        and (not precisions or graph.precision in precisions)
+        if (not kinds or graph.kind in kinds) and (not precisions or graph.precision in precisions)
     ]
     if not chosen:
         there = ", ".join(graph.label for graph in bundle.graphs) or "none"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from apdepth_deploy.bundle import Graph
+from apdepth_deploy.bundle import Graph, axis_sizes
 from apdepth_deploy.errors import ExportError
 from apdepth_deploy.gpus import sm
 
@@ -123,8 +123,7 @@ def _add_profile(builder: Any, network: Any, config: Any, graph: Graph) -> None:
         return
     profile = builder.create_optimization_profile()
     for tensor in graph.inputs:
-        ends = [n if isinstance(n, (list, tuple)) else [n] * 3 for n in tensor.shape]
-        profile.set_shape(tensor.name, *zip(*ends, strict=True))
+        profile.set_shape(tensor.name, *zip(*map(axis_sizes, tensor.shape), strict=True))
     config.add_optimization_profile(profile)
 
 

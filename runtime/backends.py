@@ -7,7 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from apdepth_deploy.bundle import PRECISIONS, Bundle
+from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle
 from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.tensorrt import TARGETS
@@ -16,8 +16,6 @@ from .chain import Chain
 from .predictor import Predictor
 from .tensorrt.choice import UnfitError, check_hashes, choose_engines
 
-#: Fused before staged, where both are there.
-KINDS = ("fused", "staged")
 BACKENDS = ("auto", "onnxruntime", "torch", *TARGETS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 

@@ -13,6 +13,8 @@ from apdepth_deploy.errors import UsageError
 from apdepth_deploy.image import ImageArray
 
 FloatArray = NDArray[np.float32]
+#: A graph's tensors and the stage each is the result of.
+STAGE_OF = {"prior": "prior", "latents": "encoder", "depth_latent": "unet", "depth": "decoder"}
 #: Called with a graph's name as soon as its result is there.
 Finished = Callable[[str], None]
 
@@ -22,11 +24,13 @@ class Chain(abc.ABC):
 
     Attributes:
         backend: the backend's name; device: where it runs ("cpu", "cuda:0", ...).
+        graphs: names of the graphs it runs, in order: "fused", or the stages'.
         batch, height, width: frame sizes it takes, as in the manifest (number or [min, opt, max]).
     """
 
     backend: str
     device: str
+    graphs: tuple[str, ...]
     batch: Any
     height: Any
     width: Any

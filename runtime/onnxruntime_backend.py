@@ -13,10 +13,7 @@ from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 
-from .chain import Chain, Finished, FloatArray
-
-#: A graph's tensors and the stage each is the result of.
-STAGE_OF = {"prior": "prior", "latents": "encoder", "depth_latent": "unet", "depth": "decoder"}
+from .chain import STAGE_OF, Chain, Finished, FloatArray
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -40,6 +37,7 @@ class OrtChain(Chain):
         """
         self.device = device
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
+        self.graphs = tuple(graph.name for graph in graphs)
         self._bundle, self._graphs = bundle, graphs
         self._sessions = [_Session(bundle, graph, device, probe) for graph in graphs]
 

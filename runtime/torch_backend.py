@@ -12,6 +12,7 @@ class TorchChain(Chain):
     """The float32 model, from the weights that the bundle was exported from."""
 
     backend = "torch"
+    graphs = ("fused",)
 
     def __init__(self, bundle: Bundle, device: str, checkpoint: str | None) -> None:
         """Raises CheckpointError where the weights are not found."""
@@ -27,5 +28,5 @@ class TorchChain(Chain):
             stages = self._model.stages(torch.from_numpy(frames).to(self.device))
         results = {name: result.cpu().numpy() for name, result in stages.items()}
         if finished is not None:
-            finished("fused")
+            finished(self.graphs[0])
         return results

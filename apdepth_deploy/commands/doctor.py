@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import platform
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 
 from apdepth_deploy.bundle import version
 from apdepth_deploy.console import table
-from apdepth_deploy.devices import nvidia_gpus
+from apdepth_deploy.devices import nvidia_gpus, usable_cores
 from apdepth_deploy.errors import BackendError
 from apdepth_deploy.tensorrt import (
     TARGETS,
@@ -62,7 +61,7 @@ def examine() -> dict[str, Any]:
         "system": {
             "os": platform.platform(),
             "python": platform.python_version(),
-            "cores": _cores(),
+            "cores": usable_cores(),
         },
         "packages": packages,
         "gpus": gpus,
@@ -78,13 +77,6 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _cores() -> int:
-    """Those this process may use, where the system tells (Linux)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _ability(needs: list[str]) -> dict[str, Any]:
     return {"ready": not needs, "needs": needs}
 
@@ -95,8 +87,12 @@ def _export_ability(packages: dict[str, str | None]) -> dict[str, Any]:
     return _ability([hint] if missing else [])
 
 
+def _gpu_needs(gpus: list[dict[str, Any]]) -> list[str]:
+    return [] if gpus else ["an NVIDIA GPU with its driver (libcuda.so.1 finds none)"]
+
+
 def _cuda_needs(providers: list[str], gpus: list[dict[str, Any]]) -> list[str]:
-    needs = [] if gpus else ["an NVIDIA GPU with its driver (libcuda.so.1 finds none)"]
+    needs = _gpu_needs(gpus)
     if "CUDAExecutionProvider" not in providers:
         needs.append("onnxruntime-gpu: pip install 'apdepth-deploy[gpu]'")
     return needs
@@ -105,7 +101,7 @@ def _cuda_needs(providers: list[str], gpus: list[dict[str, Any]]) -> list[str]:
 def _tensorrt_abilities(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     """For each target, whether engines can be built here and run here."""
     here = tuple(gpu["compute_capability"] for gpu in gpus)
-    no_gpu = [] if gpus else ["an NVIDIA GPU with its driver (libcuda.so.1 finds none)"]
+    no_gpu = _gpu_needs(gpus)
     abilities = {}
     for target, (_, extra, _) in TARGETS.items():
         needs = _tensorrt_needs(target, extra, here)

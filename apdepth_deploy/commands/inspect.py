@@ -81,7 +81,7 @@ def engines_table(engines: Sequence[Engine]) -> str:
     headers = ["engine", "for", "with", "weights MB", "activations MB", "seconds"]
     rows = [
         [
-            f"{engine.graph}.{engine.precision}",
+            engine.label,
             "+".join(sm(capability) for capability in engine.compute_capabilities),
             f"{engine.target} {engine.version}",
             f"{engine.weights_bytes / 1e6:,.1f} ({_shares(engine)})",

@@ -16,8 +16,16 @@ from apdepth_deploy.files import atomic_file, output_errors
 from .profile import profile_bundle
 from .report import html_report
 from .results import Plan
-from .timing import Layer, by_kind
-from .wording import frame_line, gpu_line, megabytes, number, peak_line, percent
+from .timing import Layer, by_kind, longest
+from .wording import (
+    frame_line,
+    gpu_line,
+    megabytes,
+    number,
+    peak_line,
+    percent,
+    roofline_cells,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -134,7 +142,7 @@ def _stage_table(result: dict[str, Any]) -> list[str]:
             stage["name"],
             number(stage["latency"]["p50"]),
             number(stage["latency"]["p99"]),
-            f"{stage['share']:.1%}",
+            percent(stage["share"]),
             number(stage["gflop"]),
             number(stage["gflops"]),
         ]
@@ -148,12 +156,11 @@ def _stage_table(result: dict[str, Any]) -> list[str]:
 def _layer_tables(result: dict[str, Any]) -> list[str]:
     layers = [Layer(**layer) for layer in result["layers"]]
     kinds = [
-        [kind, str(count), number(ms), f"{share:.1%}"] for kind, count, ms, share in by_kind(layers)
+        [kind, str(count), number(ms), percent(share)] for kind, count, ms, share in by_kind(layers)
     ]
-    longest = sorted(layers, key=lambda layer: -layer.ms)[:_MOST_LAYERS]
     rows = [
-        [f"{layer.kind} {layer.name}".strip(), number(layer.ms), f"{layer.share:.1%}"]
-        for layer in longest
+        [layer.label, number(layer.ms), percent(layer.share)]
+        for layer in longest(layers, _MOST_LAYERS)
     ]
     return [
         table([f"operations of {result['label']}", "layers", "ms", "share"], kinds),
@@ -180,17 +187,6 @@ def _roofline_table(results: list[dict[str, Any]]) -> list[str]:
     for result in results:
         roof = result["roofline"]
         peaks[peak_line(roof["peak"])] = None
-        rows.append(
-            [
-                result["label"],
-                number(roof["gflop"]),
-                megabytes(roof["bytes"]),
-                number(roof["intensity"]),
-                number(roof["gflops"]),
-                percent(roof["fraction_of_peak"]),
-                percent(roof["fraction_of_attainable"]),
-                roof["bound"] or "-",
-            ]
-        )
+        rows.append([result["label"], *roofline_cells(roof)])
     headers = ["roofline", "GFLOP", "MB", "FLOP/byte", "GFLOP/s", "of peak", "of roof", "bound"]
     return [table(headers, rows), *peaks]

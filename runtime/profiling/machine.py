@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.bundle import version
+from apdepth_deploy.devices import usable_cores
 
 from .timing import Clock
 
@@ -35,9 +36,7 @@ def machine_facts() -> dict[str, Any]:
     return {
         "os": platform.platform(),
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_bytes": _memory_bytes(),
     }
 

@@ -9,8 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 WIDTH = 960
-_SERIES = 6  # how many colours the page has
 _LEFT, _RIGHT = 72, 36
+
+
+def colour(series: int) -> str:
+    """The CSS class of a series; the page has six."""
+    return f"s{series % 6}"
 
 
 def escaped(text: object) -> str:
@@ -104,7 +108,7 @@ def roof(
         place = f'cx="{x(intensity):.1f}" cy="{y(reached):.1f}" r="6"'
         note = f"{label}: {intensity:.3g} FLOP/byte, {reached:.3g} GFLOP/s"
         parts.append(
-            f'<circle class="point s{series % _SERIES}" {place}><title>{escaped(note)}</title>'
+            f'<circle class="point {colour(series)}" {place}><title>{escaped(note)}</title>'
             "</circle>"
         )
         above = -12 if series % 2 == 0 else 22
@@ -153,7 +157,7 @@ def _rect(x: float, y: float, width: float, height: float) -> str:
 def _bar(shape: str, series: int, value: float, note: str) -> str:
     """A bar that tells its value: to a pointer, and to who reads the page's source."""
     return (
-        f'<rect class="bar s{series % _SERIES}" data-value="{value:g}" {shape}>'
+        f'<rect class="bar {colour(series)}" data-value="{value:g}" {shape}>'
         f"<title>{escaped(note)}</title></rect>"
     )
 

@@ -1,6 +1,6 @@
 """How long a bundle takes: several backends in turns, in one process, on one frame.
 
-Measures and returns numbers; ``profile_command`` prints them, ``report`` draws them.
+Measures and returns numbers; ``command`` prints them, ``report`` draws them.
 """
 
 from __future__ import annotations
@@ -211,9 +211,7 @@ class _Bench:
 
     def staged(self, subject: Subject) -> Chain | str:
         """The subject's staged chain, or why there is none."""
-        names: list[str] = []
-        subject.chain.run(self.frames, names.append)
-        if names != ["fused"]:
+        if subject.chain.graphs != ("fused",):
             return subject.chain
         if subject.chain.backend == "torch":
             return "the PyTorch model is timed as a whole"

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .plots import bars, escaped, histogram, roof
-from .timing import Layer, by_kind
-from .wording import frame_line, gpu_line, megabytes, number, peak_line, percent
+from .plots import bars, colour, escaped, histogram, roof
+from .timing import Layer, by_kind, longest
+from .wording import (
+    frame_line,
+    gpu_line,
+    megabytes,
+    number,
+    peak_line,
+    percent,
+    roofline_cells,
+)
 
 _LATENCY = ("p50", "p90", "p99", "min", "max", "mean", "stddev")
 _MEMORY = {
@@ -111,7 +119,7 @@ def _cards(results: Sequence[dict[str, Any]]) -> str:
         if roofline and roofline["fraction_of_peak"] is not None:
             lines.append(f"{percent(roofline['fraction_of_peak'])} of the device's peak")
         cards.append(
-            f'<div class="card s{series % 6}"><span>{escaped(result["label"])} · '
+            f'<div class="card {colour(series)}"><span>{escaped(result["label"])} · '
             f"{escaped(result['device'])}</span><b>{number(latency['p50'])} <small>ms</small></b>"
             + "".join(f"<span>{escaped(line)}</span>" for line in lines)
             + "</div>"
@@ -148,7 +156,7 @@ def _stages(results: Sequence[dict[str, Any]]) -> str:
         for stage in result["stages"] or ():
             label = f"{stage['name']} · {result['label']}"
             latency = stage["latency"]
-            text = f"{number(latency['p50'])} ms, {percent(stage['share'])}"
+            text = _taken(latency["p50"], stage["share"])
             drawn.append((label, latency["p50"], text, series))
             values = [number(latency[name]) for name in ("p50", "p90", "p99", "stddev")]
             rates = [number(stage["gflop"]), number(stage["gflops"])]
@@ -171,7 +179,8 @@ def _roofline(results: Sequence[dict[str, Any]]) -> str:
         peaks[line] = found["peak"]
         point = (result["label"], found["intensity"], found["gflops"], series)
         points.setdefault(line, []).append(point)
-        rows.append(_roofline_row(result["label"], found))
+        basis = "with" if found["basis"] == "host" else "without"
+        rows.append([f"{result['label']}, {basis} host copies", *roofline_cells(found)])
     if not rows:
         return ""
     plots = []
@@ -185,19 +194,6 @@ def _roofline(results: Sequence[dict[str, Any]]) -> str:
         "lower bound, so that the true point lies at the same height, further to the left."
     )
     return _section("Roofline", words, *plots, _table(header, rows))
-
-
-def _roofline_row(label: str, found: dict[str, Any]) -> list[str]:
-    return [
-        f"{label}, {'with' if found['basis'] == 'host' else 'without'} host copies",
-        number(found["gflop"]),
-        megabytes(found["bytes"]),
-        number(found["intensity"]),
-        number(found["gflops"]),
-        percent(found["fraction_of_peak"]),
-        percent(found["fraction_of_attainable"]),
-        found["bound"] or "-",
-    ]
 
 
 def _memory(results: Sequence[dict[str, Any]]) -> str:
@@ -219,14 +215,13 @@ def _layers(result: dict[str, Any], series: int) -> str:
         return ""
     layers = [Layer(**layer) for layer in result["layers"]]
     kinds = by_kind(layers)
-    longest = sorted(layers, key=lambda layer: -layer.ms)[:10]
     top = [
-        (f"{layer.kind} {layer.name}".strip(), layer.ms, _taken(layer.ms, layer.share), series)
-        for layer in longest
+        (layer.label, layer.ms, _taken(layer.ms, layer.share), series)
+        for layer in longest(layers, 10)
     ]
     rows = [[kind, str(count), number(ms), percent(share)] for kind, count, ms, share in kinds]
     shares = [share for *_, share in kinds]
-    every = [[f"{x.kind} {x.name}".strip(), number(x.ms), percent(x.share)] for x in layers]
+    every = [[layer.label, number(layer.ms), percent(layer.share)] for layer in layers]
     return _section(
         f"Layers of {result['label']}",
         "Measuring layers slows the whole: the shares mean something, the sum less.",
@@ -288,7 +283,7 @@ def _table(
         cells = [f"<td>{escaped(cell)}</td>" for cell in row]
         cells[0] = cells[0].replace("<td>", '<td class="name">')
         if shares:
-            meter = f'<i class="meter s{series % 6}" style="--part:{shares[index]:.1%}"></i>'
+            meter = f'<i class="meter {colour(series)}" style="--part:{shares[index]:.1%}"></i>'
             cells[-1] = cells[-1].replace("</td>", f"{meter}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<table class="{style}">' + "\n".join(lines) + "</table>"

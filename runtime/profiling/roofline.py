@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from apdepth_deploy.bundle import ITEM_SIZE, Graph, TensorInfo
+from apdepth_deploy.bundle import ITEM_SIZE, Graph, TensorInfo, axis_sizes
 from apdepth_deploy.gpus import find_gpu
 
 from .machine import copy_gb_s, matrix_gflops
@@ -93,7 +93,7 @@ def chain_bytes(graphs: tuple[Graph, ...], precision: str) -> int:
 
 def _tensor_bytes(tensor: TensorInfo) -> int:
     """For a range, at its opt size."""
-    sizes = [size if isinstance(size, int) else size[1] for size in tensor.shape]
+    sizes = (axis_sizes(size)[1] for size in tensor.shape)
     return math.prod(sizes) * _DTYPE_SIZE.get(tensor.dtype, 4)
 
 

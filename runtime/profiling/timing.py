@@ -83,6 +83,10 @@ class Layer:
     ms: float
     share: float
 
+    @property
+    def label(self) -> str:
+        return f"{self.kind} {self.name}".strip()
+
 
 def time_in_turns(
     works: Sequence[Callable[[], object]],
@@ -149,6 +153,10 @@ def as_layers(seconds: Sequence[tuple[str, float]]) -> tuple[Layer, ...]:
         for kind, colon, rest in [label.partition(": ")]
         for name in [rest if colon else label]
     )
+
+
+def longest(layers: Sequence[Layer], most: int) -> list[Layer]:
+    return sorted(layers, key=lambda layer: -layer.ms)[:most]
 
 
 def by_kind(layers: Sequence[Layer], most: int = 12) -> list[tuple[str, int, float, float]]:

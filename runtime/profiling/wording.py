@@ -31,6 +31,19 @@ def frame_line(found: dict[str, Any]) -> str:
     )
 
 
+def roofline_cells(found: dict[str, Any]) -> list[str]:
+    """GFLOP, MB, FLOP/byte, GFLOP/s, of peak, of roof, bound."""
+    return [
+        number(found["gflop"]),
+        megabytes(found["bytes"]),
+        number(found["intensity"]),
+        number(found["gflops"]),
+        percent(found["fraction_of_peak"]),
+        percent(found["fraction_of_attainable"]),
+        found["bound"] or "-",
+    ]
+
+
 def peak_line(peak: dict[str, Any]) -> str:
     """A device's peak and where it is from."""
     rates = f"{number(peak['gflops'])} GFLOP/s, {number(peak['gb_s'])} GB/s"

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.bundle import Bundle, axis_sizes
 from apdepth_deploy.errors import ImageError, UsageError
 from apdepth_deploy.image import ImageArray
 
-from ..chain import Chain, Finished, FloatArray
+from ..chain import STAGE_OF, Chain, Finished, FloatArray
 from ..cuda import Device, Event
 from ..device_array import DeviceArray, DeviceView, stream_handle, view_array
-from ..onnxruntime_backend import STAGE_OF
 from .choice import Choice
 from .engine import LoadedEngine, Shape
 from .lane import Lane
@@ -38,6 +37,7 @@ class TrtChain(Chain):
         """
         self.backend = choice.target
         self.device = f"cuda:{choice.ordinal}"
+        self.graphs = tuple(engine.graph for engine in choice.engines)
         self.batch, self.height, self.width = choice.batch, choice.height, choice.width
         self._device = Device(choice.ordinal)
         self._engines = [LoadedEngine(bundle, e, choice, self._device) for e in choice.engines]
@@ -158,4 +158,5 @@ class TrtChain(Chain):
 
 
 def _within(size: int, extent: Any) -> bool:
-    return bool(size == extent if isinstance(extent, int) else extent[0] <= size <= extent[-1])
+    smallest, _, largest = axis_sizes(extent)
+    return smallest <= size <= largest

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from apdepth_deploy.bundle import Bundle, Engine
+from apdepth_deploy.bundle import KINDS, Bundle, Engine
 from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.gpus import sm
@@ -166,11 +166,11 @@ def _chain(
     bundle: Bundle, engines: list[Engine], target: str, capability: str, wanted: str | None
 ) -> tuple[str, tuple[Engine, ...]]:
     """("fused" or "staged", an engine for every graph of it)."""
-    found = {(engine.graph, engine.precision): engine for engine in reversed(engines)}
+    found = {engine.label: engine for engine in reversed(engines)}
     for precision in _PREFERRED:
-        for kind in ("fused", "staged") if wanted is None else (wanted,):
+        for kind in KINDS if wanted is None else (wanted,):
             graphs = bundle.chain_graphs(kind, precision)
-            chosen = tuple(found[key] for g in graphs if (key := (g.name, precision)) in found)
+            chosen = tuple(found[graph.label] for graph in graphs if graph.label in found)
             if graphs and len(chosen) == len(graphs):
                 return kind, chosen
     raise UnfitError(
@@ -180,7 +180,7 @@ def _chain(
 
 
 def _names(engines: Iterable[Engine]) -> str:
-    return _list(f"{engine.graph}.{engine.precision}" for engine in engines)
+    return _list(engine.label for engine in engines)
 
 
 def _list(words: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from apdepth_deploy.bundle import Bundle, Engine, Graph, TensorInfo
+from apdepth_deploy.bundle import Bundle, Engine, Graph, TensorInfo, axis_sizes
 from apdepth_deploy.errors import BackendError
 from apdepth_deploy.tensorrt import load_tensorrt
 
@@ -42,7 +42,7 @@ class LoadedEngine:
         self._mend = build_line(bundle, choice.target, choice.gpu["compute_capability"])
         self.name = engine.graph
         self._engine = self._deserialize(bundle)
-        graph = next(g for g in bundle.graphs if _key(g) == (engine.graph, engine.precision))
+        graph = next(graph for graph in bundle.graphs if graph.label == engine.label)
         self.inputs = [tensor.name for tensor in graph.inputs]
         self.outputs = [tensor.name for tensor in graph.outputs]
         self._check(graph)
@@ -181,10 +181,6 @@ class LoadedEngine:
         return BackendError(f"{self._entry.file} {what} ({said}): {remedy}")
 
 
-def _key(graph: Graph) -> tuple[str, str]:
-    return graph.name, graph.precision
-
-
 def _extent(axis: Any) -> Any:
     """A size, or [min, opt, max] where they differ."""
     sizes = [axis] if isinstance(axis, int) else [int(n) for n in axis]
@@ -196,10 +192,10 @@ def _fits(found: list[Any], expected: tuple[Any, ...]) -> bool:
     if len(found) != len(expected):
         return False
     for here, there in zip(found, expected, strict=True):
-        low, high = (there, there) if isinstance(there, int) else (there[0], there[-1])
-        ends = (here, here) if isinstance(here, int) else (here[0], here[-1])
+        low, _, high = axis_sizes(there)
+        smallest, _, largest = axis_sizes(here)
         free = here == -1 and low < high
-        if not free and not (low <= ends[0] and ends[1] <= high):
+        if not free and not (low <= smallest and largest <= high):
             return False
     return True
 

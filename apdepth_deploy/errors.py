@@ -35,11 +35,21 @@ class BackendError(ApDepthError):
     """An engine library that is missing, or that can't run this graph here."""
 
 
+class DataError(ApDepthError):
+    """A data set, or one of its samples, that is missing, damaged or not in its layout."""
+
+
 class OutputError(ApDepthError):
     """A result that could not be written; what stood there before is untouched."""
 
 
 class ParityError(ApDepthError):
     """A graph or engine whose results stray from the PyTorch model."""
+
+    exit_code = 1
+
+
+class TrainingError(ApDepthError):
+    """A training that went wrong while it ran: a loss that is no number, too many bad samples."""
 
     exit_code = 1

@@ -1,0 +1,1 @@
+"""Data sets: readers of real layouts, transforms, mixing."""

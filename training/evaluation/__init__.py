@@ -1,0 +1,1 @@
+"""The evaluation protocol: any model on any set."""

@@ -1,0 +1,1 @@
+"""Rendered scenes with exact depth (Mitsuba 3)."""

@@ -57,20 +57,34 @@ def load_checkpoint(
     folder = find_folder(checkpoint, revision)
     own = _read_spec_file(folder)
     unet_net = _load_diffusers(folder / "unet" if unet is None else Path(unet), _UNETS)
-    vae = _load_diffusers(folder / "vae", _VAES)
+    vae = load_vae(folder / "vae")
     prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
     rules = own if conventions is None else named_conventions(conventions)
-    rules = _fit_conventions(rules, prior_net is not None, vae)
     text = _load_text_embedding(folder, unet_net.config.cross_attention_dim)
+    return assemble(Path(checkpoint).resolve().name, unet_net, vae, prior_net, text, rules)
+
+
+def assemble(
+    name: str,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL | AutoencoderTiny,
+    prior: DepthAnythingForDepthEstimation | None,
+    text: Tensor,
+    conventions: Conventions,
+) -> ApDepth:
+    """The model of these networks; ``text`` is the constant embedding [1, tokens, channels].
+
+    Raises CheckpointError where they don't fit together.
+    """
     spec = ModelSpec(
-        name=Path(checkpoint).resolve().name,
-        unet=_plain_config(unet_net),
+        name=name,
+        unet=_plain_config(unet),
         vae=_plain_config(vae),
-        prior=None if prior_net is None else _plain_prior_config(prior_net),
+        prior=None if prior is None else _plain_prior_config(prior),
         text_shape=(text.shape[1], text.shape[2]),
-        conventions=rules,
+        conventions=_fit_conventions(conventions, prior is not None, vae),
     )
-    return ApDepth(spec, unet_net, vae, prior_net, text)
+    return ApDepth(spec, unet, vae, prior, text)
 
 
 def save_checkpoint(model: ApDepth, folder: Path) -> None:
@@ -198,6 +212,12 @@ def _load_diffusers(folder: Path, kinds: Mapping[str, Any]) -> Any:
         network = kinds[config.get("_class_name", next(iter(kinds)))].from_config(config)
     weights = _read_weights(folder, _DIFFUSERS_WEIGHTS)
     _assign(network, {_rename_attention(key): weights[key] for key in weights}, str(folder))
+    return network
+
+
+def load_vae(folder: Path) -> AutoencoderKL | AutoencoderTiny:
+    """The VAE of a ``vae/`` folder as float32. Raises CheckpointError."""
+    network: AutoencoderKL | AutoencoderTiny = _load_diffusers(folder, _VAES)
     return network
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from apdepth_deploy.errors import OutputError
 
 _CHUNK = 1 << 22
+#: How everything unfinished is called.
+_PREFIX = ".apdepth-"
 
 
 @contextmanager
@@ -70,7 +72,24 @@ def atomic_folder(target: Path, replaces: Callable[[Path], bool]) -> Iterator[Pa
 
 def _beside(target: Path) -> Path:
     """A free hidden name in ``target``'s folder, whatever the length of ``target``'s own."""
-    return target.parent / f".apdepth-{secrets.token_hex(8)}"
+    return target.parent / f"{_PREFIX}{secrets.token_hex(8)}"
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that no moment shows a part of it. Raises OutputError."""
+    aside = _beside(folder)
+    with output_errors(folder):
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in ``folder``; no other may be writing there."""
+    for path in folder.glob(_PREFIX + "*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _check_replaceable(target: Path, replaces: Callable[[Path], bool]) -> None:

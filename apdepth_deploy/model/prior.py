@@ -30,6 +30,13 @@ class Prior(nn.Module):
         net.head.__class__ = SymbolicHead
 
     def forward(self, images: Tensor) -> Tensor:
+        disparity = self.disparity(images)
+        if self.conventions.prior_output == "minmax":
+            disparity = stretch(disparity)
+        return disparity.expand(-1, 3, -1, -1)
+
+    def disparity(self, images: Tensor) -> Tensor:
+        """uint8 RGB [B,H,W,3] -> the network's disparity [B,1,H,W] float32, 0 = far."""
         height, width = images.shape[1:3]
         rgb = images.float().permute(0, 3, 1, 2) / 255.0
         # Made here, not as buffers: those would be rounded with the networks to half precision.
@@ -39,10 +46,7 @@ class Prior(nn.Module):
         size = self.input_size(height, width)
         resized = F.interpolate(normalised, size, mode="bilinear", align_corners=True)
         disparity = self.net(resized.to(self.net.dtype)).predicted_depth.float()[:, None]
-        disparity = F.interpolate(disparity, (height, width), mode="bilinear", align_corners=True)
-        if self.conventions.prior_output == "minmax":
-            disparity = stretch(disparity)
-        return disparity.expand(-1, 3, -1, -1)
+        return F.interpolate(disparity, (height, width), mode="bilinear", align_corners=True)
 
     @torch.no_grad()
     def freeze_positions(self, height: int, width: int) -> None:

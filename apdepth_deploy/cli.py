@@ -28,6 +28,11 @@ VERBS: dict[str, tuple[str, str]] = {
         "Measure latency, stages, layers, memory and the roofline.",
     ),
     "inspect": ("apdepth_deploy.commands.inspect", "Show what is in a bundle."),
+    "synthesize": (
+        "apdepth_deploy.training.synthesis.command",
+        "Render scenes with exact depth to train on.",
+    ),
+    "train": ("apdepth_deploy.training.command", "Train a U-Net, a prior or a VAE."),
     "doctor": ("apdepth_deploy.commands.doctor", "Show what this machine can run, and what lacks."),
 }
 

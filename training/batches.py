@@ -1,0 +1,139 @@
+"""Frames to batches: read, varied and normalised in worker processes, in an order that is fixed.
+
+What a frame looks like depends on the seed and on its place in the run alone, so that a run that
+resumes, or that is spread over processes, sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from apdepth_deploy.errors import DataError
+
+from .augment import augment
+from .config import DataConfig, SetConfig, TrainConfig
+from .data.mixing import Draw, Mixture
+from .data.sample import Dataset, Sample
+from .data.skipping import BadSamples
+from .data.synthetic import SyntheticDataset
+from .data.transforms import flip, normalise_depth, resize_sample
+from .tasks import Batch
+
+Item = dict[str, Any]
+
+
+class Share(NamedTuple):
+    """Which part of the stream a process takes."""
+
+    rank: int
+    world: int
+
+
+class Frames:
+    """Samples as the networks take them, by ``Draw``: what torch's DataLoader reads in its workers.
+
+    With ``kept``, a frame is what that gives for (set, index, flipped).
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        seed: int,
+        kept: Callable[[int, int, bool], Item] | None = None,
+    ) -> None:
+        self.config = config
+        self.seed = seed
+        self.kept = kept
+        self.sets = [open_set(one) for one in config.train]
+        self.bad = BadSamples(config.bad_samples)
+
+    def __getitem__(self, draw: Draw) -> Item:
+        dataset = self.sets[draw.set]
+
+        def read(index: int) -> Item:
+            return self._frame(draw._replace(index=index))
+
+        return self.bad.first_good(dataset.name, draw.index, len(dataset), read)
+
+    def _frame(self, draw: Draw) -> Item:
+        rng = np.random.default_rng((self.seed, draw.number))
+        flipped = bool(rng.random() < self.config.flip)
+        if self.kept is not None:
+            frame = self.kept(draw.set, draw.index, flipped)
+        else:
+            sample = self.sets[draw.set][draw.index]
+            if self.config.augment:
+                sample = augment(sample, rng)
+            frame = self.item(sample, draw.set, flipped)
+        return {**frame, "number": draw.number}
+
+    def item(self, sample: Sample, which: int, flipped: bool) -> Item:
+        """A sample of set ``which`` as it is trained on."""
+        sample = flip(sample) if flipped else sample
+        return item(sample, self.config, self.config.train[which].far_is_valid)
+
+
+def item(sample: Sample, config: DataConfig, far_is_valid: bool) -> Item:
+    """A sample at the training size: images, depth, target, valid, mask (``tasks.Batch``)."""
+    sample = resize_sample(sample, config.height, config.width)
+    try:
+        target = normalise_depth(sample.depth, sample.valid)
+    except DataError as error:
+        raise DataError(f"{sample.name}: {error}") from error
+    # Unknown is far: mostly it is sky, or a window.
+    target = np.where(sample.valid, target, np.float32(1.0))
+    mask = np.ones_like(sample.valid) if far_is_valid else sample.valid
+    return {
+        "images": sample.image,
+        "depth": sample.depth,
+        "target": target,
+        "valid": sample.valid,
+        "mask": mask,
+    }
+
+
+def open_set(config: SetConfig) -> Dataset:
+    """The data set that a table of the configuration names. Raises DataError."""
+    path = Path(config.path)
+    if config.kind == "synthetic":
+        return SyntheticDataset(path, config.split)
+    raise AssertionError(config.kind)
+
+
+def micro_batches(
+    config: TrainConfig,
+    share: Share,
+    start: int,
+    kept: Callable[[int, int, bool], Item] | None = None,
+) -> Iterator[Batch]:
+    """A process's micro-batches from number ``start`` of the stream on, without an end."""
+    frames = Frames(config.data, config.run.seed, kept)
+    mixture = Mixture(
+        [len(one) for one in frames.sets],
+        [one.weight for one in config.data.train],
+        config.optimizer.micro_batch,
+        config.run.seed,
+    )
+    loader: DataLoader[Item] = DataLoader(
+        frames,  # type: ignore[arg-type] - its keys are draws
+        batch_sampler=_Stream(mixture, start, share),
+        num_workers=config.data.workers,
+    )
+    return iter(loader)
+
+
+class _Stream:
+    """The sampler that DataLoader wants: an iterable of lists of keys."""
+
+    def __init__(self, mixture: Mixture, start: int, share: Share) -> None:
+        self.mixture = mixture
+        self.start = start
+        self.share = share
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self.mixture.stream(self.start, *self.share)

@@ -1,0 +1,124 @@
+"""Losses, in torch; float32, whatever the precision of the training. Latents are [B,C,h,w]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from apdepth_deploy.errors import UsageError
+
+_EPS = 1e-6
+
+
+def latent_mse(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error of latents over the elements where ``mask`` is set (paper, eq. 5).
+
+    Args:
+        pred, target: [B,C,h,w].
+        mask: bool [B,1,h,w] or [B,C,h,w]; None = everywhere. Where it is empty the loss is 0.
+    """
+    _check(pred, target)
+    error = (pred.float() - target.float()) ** 2
+    return error.mean() if mask is None else _masked_mean(error, mask)
+
+
+def latent_frequency_loss(
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor | None = None,
+    p: int = 1,
+    high_pass: float = 1.0,
+) -> Tensor:
+    """Weighted distance of two latents' spectra (paper, eq. 7 to 11), a scalar.
+
+    The mean over all frequencies, channels and images of ``w * |FFT(pred) - FFT(target)|^p``, with
+    w = 1 + high_pass * r / (r_max + eps) and r the distance from the middle of the shifted
+    spectrum, (h // 2, w // 2): what is fine counts up to twice as much.
+
+    Args:
+        pred, target: [B,C,h,w].
+        mask: bool [B,1,h,w] or [B,C,h,w]: elsewhere both are set to 0 first.
+        p: 1 or 2.
+        high_pass: lambda of eq. 10.
+
+    Raises UsageError where shapes differ or ``p`` is another number.
+    """
+    _check(pred, target)
+    if p not in (1, 2):
+        raise UsageError(f"p must be 1 or 2, not {p}")
+    difference = pred.float() - target.float()
+    if mask is not None:
+        difference = difference * mask
+    # The transform is linear: that of the difference is the difference of the two.
+    spectrum = torch.fft.fftshift(torch.fft.fft2(difference), dim=(-2, -1))
+    weight = _high_pass(pred.shape[-2], pred.shape[-1], high_pass, pred.device)
+    return (weight * spectrum.abs() ** p).mean()
+
+
+def _high_pass(height: int, width: int, strength: float, device: torch.device) -> Tensor:
+    """Eq. 10: [h,w], 1 at zero frequency, rising linearly to 1 + strength in the corner."""
+    y = torch.arange(height, device=device, dtype=torch.float32) - height // 2
+    x = torch.arange(width, device=device, dtype=torch.float32) - width // 2
+    radius = torch.hypot(y[:, None], x[None])
+    return 1.0 + strength * radius / (radius.max() + _EPS)
+
+
+def latent_mask(valid: Tensor, stride: int = 8) -> Tensor:
+    """bool [B,H,W] -> bool [B,1,h,w]: latents that see valid pixels only."""
+    invalid = (~valid)[:, None].float()
+    return F.max_pool2d(invalid, stride) == 0
+
+
+def pixel_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute error of depth [B,H,W] over its valid pixels; 0 where there are none."""
+    _check(pred, target)
+    return _masked_mean((pred.float() - target.float()).abs(), valid)
+
+
+def scale_shift_invariant_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute error of disparities [B,H,W] after each is put to median 0, mean deviation 1.
+
+    MiDaS (arXiv:1907.01341), eq. 5 to 7; what Depth Anything V2 trains with.
+    """
+    _check(pred, target)
+    error = (_standardised(pred, valid) - _standardised(target, valid)).abs()
+    return _masked_mean(error, valid)
+
+
+def gradient_matching_loss(pred: Tensor, target: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
+    """Mean absolute gradient of the standardised difference, summed over ``scales`` halvings.
+
+    MiDaS (arXiv:1907.01341), eq. 11: edges where the truth has them. [B,H,W] each.
+    """
+    _check(pred, target)
+    difference = _standardised(pred, valid) - _standardised(target, valid)
+    total = difference.new_zeros(())
+    for scale in range(scales):
+        d, v = difference[:, :: 2**scale, :: 2**scale], valid[:, :: 2**scale, :: 2**scale]
+        total = total + _masked_mean(d.diff(dim=2).abs(), v[:, :, 1:] & v[:, :, :-1])
+        total = total + _masked_mean(d.diff(dim=1).abs(), v[:, 1:] & v[:, :-1])
+    return total
+
+
+def _standardised(values: Tensor, valid: Tensor) -> Tensor:
+    """[B,H,W] less each image's median, over its mean absolute deviation, both of valid pixels."""
+    values = values.float()
+    known = torch.where(valid, values, torch.nan).flatten(1)
+    middle = known.nanmedian(dim=1).values.nan_to_num()[:, None, None]
+    centred = values - middle
+    count = valid.flatten(1).sum(dim=1).clamp_min(1)
+    deviation = (centred.abs() * valid).flatten(1).sum(dim=1) / count
+    return centred / deviation.clamp_min(_EPS)[:, None, None]
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    mask = mask.expand_as(values)
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
+
+
+def _check(pred: Tensor, target: Tensor) -> None:
+    if pred.shape != target.shape:
+        raise UsageError(
+            f"prediction {list(pred.shape)} and target {list(target.shape)} differ in shape"
+        )

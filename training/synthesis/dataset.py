@@ -1,0 +1,200 @@
+"""Rendered scenes as a data set on disk.
+
+    DATA/manifest.json          settings, generator and versions, frames of each split
+    DATA/SPLIT/list.txt         "rgb depth" lines, written when the split is complete
+    DATA/SPLIT/000012_1_rgb.png     scene 12, view 1: uint8 sRGB
+    DATA/SPLIT/000012_1_depth.png   uint16 millimetres along the optical axis; 0 = sky
+
+A scene follows from seed, split and number alone: splits share none, and a larger set holds the
+smaller ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from apdepth_deploy.bundle import version
+from apdepth_deploy.console import Steps
+from apdepth_deploy.errors import OutputError, UsageError
+from apdepth_deploy.files import atomic_file, sweep
+
+SCHEMA_VERSION = 1
+#: Raised with every change that makes other pictures of the same seed.
+GENERATOR = 1
+#: A scene takes about as long to build as a frame to render.
+VIEWS = 2
+#: In the order of rendering: what is short and looked at first comes first. Part of the seed.
+SPLITS = ("test", "val", "train")
+_MILLIMETRES = 1000.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a set's pictures follow from.
+
+    Attributes:
+        seed: draws all scenes.
+        height, width: in pixels.
+        spp: light paths a pixel: more take longer and leave less noise.
+    """
+
+    seed: int = 0
+    height: int = 192
+    width: int = 256
+    spp: int = 8
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 16 or self.spp < 1 or self.seed < 0:
+            raise UsageError(
+                "height and width must be at least 16, spp at least 1, seed at least 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    folder: Path
+    settings: Settings
+    split: str
+    scene: int
+    views: int
+
+
+def synthesize(
+    folder: Path,
+    settings: Settings,
+    frames: Mapping[str, int],
+    workers: int,
+    progress: Steps,
+) -> None:
+    """Render what is missing of a set: frames that are there stay.
+
+    Args:
+        frames: how many for each of ``SPLITS``.
+        workers: processes, each with one thread.
+
+    Raises:
+        UsageError: the folder holds a set with other settings.
+        OutputError: it can't be written, or a worker died.
+    """
+    if min(frames.values()) < 0 or workers < 1:
+        raise UsageError("frames can't be fewer than 0, nor workers fewer than 1")
+    _write_manifest(folder, settings, frames)
+    for split in SPLITS:
+        (folder / split).mkdir(exist_ok=True)
+        sweep(folder / split)
+        jobs = [job for job in _jobs(folder, settings, split, frames[split]) if not _is_done(job)]
+        _render_all(jobs, workers, f"{split}: ", progress)
+        lines = [f"{name}_rgb.png {name}_depth.png" for name in _names(frames[split])]
+        with atomic_file(folder / split / "list.txt") as path:
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        progress(f"{split}: {frames[split]} frames")
+
+
+def _names(frames: int) -> list[str]:
+    return [f"{number // VIEWS:06d}_{number % VIEWS}" for number in range(frames)]
+
+
+def _jobs(folder: Path, settings: Settings, split: str, frames: int) -> Iterator[_Job]:
+    for first in range(0, frames, VIEWS):
+        yield _Job(folder, settings, split, first // VIEWS, min(VIEWS, frames - first))
+
+
+def _paths(job: _Job, view: int) -> tuple[Path, Path]:
+    stem = job.folder / job.split / f"{job.scene:06d}_{view}"
+    return stem.with_name(stem.name + "_rgb.png"), stem.with_name(stem.name + "_depth.png")
+
+
+def _is_done(job: _Job) -> bool:
+    return all(path.is_file() for view in range(job.views) for path in _paths(job, view))
+
+
+def _render_all(jobs: list[_Job], workers: int, what: str, progress: Steps) -> None:
+    """All jobs, in parallel, a bounded number under way."""
+    began, done, told = time.monotonic(), 0, 0.0
+    spawn = multiprocessing.get_context("spawn")  # Mitsuba's threads don't survive a fork
+    waiting: set[Future[None]] = set()
+    with ProcessPoolExecutor(min(workers, max(len(jobs), 1)), mp_context=spawn) as pool:
+        try:
+            for job in jobs:
+                waiting.add(pool.submit(_render_job, job))
+                if len(waiting) < 2 * workers and job is not jobs[-1]:
+                    continue
+                least = ALL_COMPLETED if job is jobs[-1] else FIRST_COMPLETED
+                finished, waiting = wait(waiting, return_when=least)
+                for future in finished:
+                    future.result()
+                done += len(finished)
+                if time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    progress(what + _pace(done, len(jobs), told - began))
+        except BrokenProcessPool as error:
+            raise OutputError(
+                "a rendering process died, perhaps for want of memory: run again with fewer "
+                "--workers; frames already written stay"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _pace(done: int, scenes: int, seconds: float) -> str:
+    left = seconds / max(done, 1) * (scenes - done)
+    rate = VIEWS * done / seconds
+    return f"{done} of {scenes} scenes, {rate:.2f} frames/s, {left / 60:.0f} min left"
+
+
+def _render_job(job: _Job) -> None:
+    """One scene's frames to files, the depth last: what has depth is whole."""
+    from .render import render_scene, use_threads
+
+    use_threads(1)
+    settings = job.settings
+    seed = (settings.seed, SPLITS.index(job.split), job.scene)
+    size = settings.height, settings.width
+    for view, frame in enumerate(render_scene(seed, job.views, size, settings.spp)):
+        rgb, depth = _paths(job, view)
+        millimetres = (frame.depth * _MILLIMETRES).round().astype(np.uint16)
+        for path, values in ((rgb, frame.image), (depth, millimetres)):
+            with atomic_file(path) as temporary:
+                Image.fromarray(values).save(temporary, format="PNG")
+
+
+def _write_manifest(folder: Path, settings: Settings, frames: Mapping[str, int]) -> None:
+    path = folder / "manifest.json"
+    made = {
+        "schema_version": SCHEMA_VERSION,
+        "generator": GENERATOR,
+        "mitsuba": version("mitsuba"),
+        "settings": dataclasses.asdict(settings),
+    }
+    if path.exists():
+        _check_same(path, made)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(f"{folder} exists and is not a rendered set: choose another -o")
+    manifest = {**made, "frames": dict(frames)}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_same(path: Path, made: Mapping[str, Any]) -> None:
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} can't be read ({error}): choose another -o") from error
+    old = {**there, **there.get("settings", {})}
+    new = {**made, **made["settings"]}
+    changed = [key for key in new if key != "settings" and old.get(key) != new[key]]
+    if changed:
+        differences = ", ".join(f"{key} {old.get(key)} there, {new[key]} here" for key in changed)
+        raise UsageError(f"{path.parent} holds another set ({differences}): choose another -o")

@@ -1,0 +1,356 @@
+"""Whole scenes: a room, a table-top, a street, an open place; each with places to look from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import mitsuba as mi
+import numpy as np
+
+from .furniture import (
+    GARDEN,
+    PAVEMENT,
+    ROOM,
+    bench,
+    car,
+    chair,
+    cloth,
+    house,
+    scatter,
+    surface,
+    van,
+    wood,
+)
+from .textures import COVERS, colour, mottled, planks, poster, shade, tiles
+from .world import Place, Vector, World
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A camera: where it is, what it looks at, how far it leans, and its horizontal angle."""
+
+    origin: tuple[float, float, float]
+    target: tuple[float, float, float]
+    roll: float
+    fov: float
+
+
+#: Draws one more view of a scene; some look into a wall, and are passed over.
+Views = Callable[[np.random.Generator], View]
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """A kind of scene.
+
+    Attributes:
+        build: adds its shapes to a world.
+        share: of all scenes.
+        near: metres; a view with something nearer is blocked.
+        far: metres; what is farther counts as sky.
+        max_depth: of light's paths: 2 is what lamps and sky light, 3 also what that lights.
+    """
+
+    name: str
+    build: Callable[[World], Views]
+    share: float
+    near: float
+    far: float
+    max_depth: int
+
+
+# --- indoors --------------------------------------------------------------------------------------
+
+
+def room(world: World) -> Views:
+    """Four walls with windows, doors and pictures; furniture; lamps."""
+    rng = world.rng
+    width, length = rng.uniform(2.6, 7.0), rng.uniform(3.0, 9.0)
+    height = rng.uniform(2.3, 3.4)
+    _shell(world, width, length, height)
+    taken: list[tuple[float, float, float]] = []
+    for _ in range(rng.integers(3, 16)):
+        build, radius = ROOM[rng.integers(len(ROOM))]
+        spot = _free_spot(rng, width, length, radius, taken)
+        if spot is not None:
+            build(world, spot)
+            taken.append((spot.x, spot.y, radius))
+
+    def view(rng: np.random.Generator) -> View:
+        x, y = rng.uniform(-0.47, 0.47) * width, rng.uniform(-0.47, 0.47) * length
+        z = min(rng.choice([rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.9)]), height - 0.3)
+        # Mostly along the longer way, towards the middle or past it.
+        aim = rng.uniform(-0.5, 0.5, 2) * (width, length) * rng.uniform(0.2, 1.0)
+        distance = max(float(np.hypot(aim[0] - x, aim[1] - y)), 0.5)
+        pitch = np.radians(rng.normal(-9, 13))
+        target = (aim[0], aim[1], z + distance * np.tan(np.clip(pitch, -0.9, 0.4)))
+        return View((x, y, z), target, rng.normal(0, 3), rng.uniform(45, 88))
+
+    return view
+
+
+def _shell(world: World, width: float, length: float, height: float) -> None:
+    rng = world.rng
+    w, n = width / 2, length / 2
+    middle = Place()
+    floor_cover = (planks, tiles, mottled, *COVERS)[rng.integers(3 + len(COVERS))]
+    floor = world.look(cover=floor_cover, repeat=rng.uniform(1, 5))
+    world.sheet(middle, (-w, -n, 0), (width, 0, 0), (0, length, 0), floor)
+    white = np.full(3, rng.uniform(0.6, 0.95))
+    world.sheet(middle, (-w, -n, height), (width, 0, 0), (0, length, 0), world.paint(white))
+    base = colour(rng, 0.6) if rng.random() < 0.6 else white
+    walls = (
+        world.paint(base),
+        world.look(base, mottled, 2.0),
+        world.look(repeat=rng.uniform(1, 4)),
+    )
+    common = walls[rng.integers(3)]
+    for turn, half, across in ((0, n, width), (90, w, length), (180, n, width), (270, w, length)):
+        look = common if rng.random() < 0.75 else walls[rng.integers(3)]
+        wall = middle.at(0, 0, 0, turn).at(0, -half)  # its y points into the room
+        world.sheet(wall, (-across / 2, 0, 0), (across, 0, 0), (0, 0, height), look)
+        if rng.random() < 0.6:
+            world.box(wall, (0, 0.01, 0.05), (across, 0.02, 0.1), world.paint(shade(base, rng)))
+        for x in np.arange(-across / 2 + 0.8, across / 2 - 0.6, 1.5):
+            _on_wall(world, wall.at(x, 0), height)
+    _lights(world, width, length, height)
+
+
+def _on_wall(world: World, place: Place, height: float) -> None:
+    """A window, a door, a picture, a board, or nothing."""
+    rng = world.rng
+    kind = rng.random()
+    if kind < 0.14:
+        size, low = rng.uniform((0.7, 0.9), (1.3, 1.5)), rng.uniform(0.6, 0.95)
+        day = rng.uniform(1.0, 6.0) * np.array([0.9, 1.0, 1.15])
+        # (across x up) points out of the wall's front: -x first.
+        corner, across = (size[0] / 2, 0.015, low), (-size[0], 0, 0)
+        world.panel(place, corner, across, (0, 0, size[1]), day.tolist())
+        frame = world.paint(np.full(3, rng.uniform(0.3, 0.95)))
+        for x in (-0.5, 0.0, 0.5):
+            at = (x * size[0], 0.03, low + size[1] / 2)
+            world.box(place, at, (0.06, 0.06, size[1] + 0.06), frame)
+        for z in (0.0, 1.0):
+            world.box(place, (0, 0.03, low + z * size[1]), (size[0], 0.06, 0.06), frame)
+        if rng.random() < 0.5:
+            for x in (-0.75, 0.75):
+                curtain = (0.35 * size[0], 0.08, height * 0.9)
+                world.box(place, (x * size[0], 0.08, height * 0.47), curtain, cloth(world))
+    elif kind < 0.24:
+        look = surface(world)
+        world.box(place, (0, 0.02, 1.0), (0.85, 0.04, 2.0), look)
+        world.box(place, (0, 0.01, 1.03), (1.0, 0.03, 2.08), world.paint())
+        world.ball(place, (0.35, 0.07, 1.0), 0.035, world.paint())
+    elif kind < 0.45:
+        size = rng.uniform((0.3, 0.25), (1.0, 0.9))
+        low, thick = rng.uniform(1.1, 1.5), rng.uniform(0.02, 0.06)
+        at = (0, thick / 2, low + size[1] / 2)
+        world.box(place, at, (size[0], thick, size[1]), world.paint())
+        inner = size * 0.88
+        corner = (-inner[0] / 2, thick + 0.002, low + 0.06 * size[1])
+        look = world.look(colour(rng, 1.5), poster)
+        world.sheet(place, corner, (inner[0], 0, 0), (0, 0, inner[1]), look)
+    elif kind < 0.55:
+        z, reach = rng.uniform(1.0, 1.8), rng.uniform(0.15, 0.3)
+        world.box(place, (0, reach / 2, z), (0.9, reach, 0.03), wood(world))
+        scatter(world, place.at(0, reach / 2, z + 0.015), 0.8, 0.2, rng.integers(0, 4))
+
+
+def _lights(world: World, width: float, length: float, height: float) -> None:
+    rng = world.rng
+    middle, warm = Place(), np.array([1.0, rng.uniform(0.8, 1.0), rng.uniform(0.55, 1.0)])
+    for _ in range(rng.integers(1, 4)):
+        x, y = rng.uniform(-0.35, 0.35, 2) * (width, length)
+        size = rng.uniform(0.3, 1.4, 2)
+        corner = (x - size[0] / 2, y + size[1] / 2, height - 0.02)
+        power = warm * rng.uniform(3, 12) / size.prod() ** 0.5
+        world.panel(middle, corner, (size[0], 0, 0), (0, -size[1], 0), power.tolist())
+    if rng.random() < 0.3:
+        x, y, drop = *rng.uniform(-0.2, 0.2, 2) * (width, length), rng.uniform(0.3, 0.8)
+        world.rod(middle, (x, y, height - drop), (x, y, height), 0.01, world.paint())
+        world.lamp(middle, (x, y, height - drop), rng.uniform(0.08, 0.2), (warm * 10).tolist())
+
+
+def _free_spot(
+    rng: np.random.Generator,
+    width: float,
+    length: float,
+    radius: float,
+    taken: list[tuple[float, float, float]],
+) -> Place | None:
+    """A place for something of that radius, rather by a wall and facing the room; None = full."""
+    w, n = width / 2 - radius * 0.7, length / 2 - radius * 0.7
+    if min(w, n) <= 0:
+        return None
+    for _ in range(12):
+        x, y, turn = rng.uniform(-w, w), rng.uniform(-n, n), rng.uniform(0, 360)
+        if rng.random() < 0.6:
+            side = rng.integers(4)
+            x, y = ((x, -n), (w, y), (x, n), (-w, y))[side]
+            turn = side * 90.0 + rng.normal(0, 4)
+        if all(np.hypot(x - a, y - b) > 0.8 * (radius + r) for a, b, r in taken):
+            return Place(x, y, 0, turn)
+    return None
+
+
+def table_top(world: World) -> Views:
+    """A table or a floor with things on it, seen from near; a wall and some furniture behind."""
+    rng = world.rng
+    width, depth = rng.uniform(0.8, 2.0), rng.uniform(0.5, 1.1)
+    back = rng.uniform(0.4, 3.0)
+    room_width, height = rng.uniform(3, 6), rng.uniform(2.4, 3.0)
+    middle = Place(0, 0, 0, 180)  # the shell's far wall is at y = -back in the table's axes
+    length = back * 2 + depth
+    _shell(world, room_width, length, height)
+    z = rng.uniform(0.65, 0.8)
+    world.box(middle, (0, 0, z - 0.02), (width, depth, 0.04), surface(world))
+    for x in (-0.45, 0.45):
+        for y in (-0.45, 0.45):
+            leg = (x * width, y * depth, z / 2 - 0.02)
+            world.box(middle, leg, (0.06, 0.06, z - 0.04), wood(world))
+    scatter(world, middle.at(0, 0, z), width, depth, rng.integers(3, 14))
+    if rng.random() < 0.6:
+        chair(world, middle.at(rng.uniform(-0.5, 0.5) * width, -depth / 2 - 0.3, 0, 180))
+    for _ in range(rng.integers(0, 4)):
+        build, radius = ROOM[rng.integers(len(ROOM))]
+        side = rng.choice([-1, 1])
+        x = side * (width / 2 + radius + rng.uniform(0, 0.5))
+        if abs(x) + radius * 0.6 < room_width / 2:
+            build(world, middle.at(x, rng.uniform(-1, 0) * back, 0, rng.uniform(0, 360)))
+
+    def view(rng: np.random.Generator) -> View:
+        distance, turn = rng.uniform(0.5, 1.6), np.radians(rng.normal(0, 30))
+        lift = np.radians(rng.uniform(5, 55))
+        aim = np.array([rng.uniform(-0.3, 0.3) * width, rng.uniform(-0.4, 0.2) * depth, z + 0.08])
+        away = np.array([np.sin(turn) * np.cos(lift), -np.cos(turn) * np.cos(lift), np.sin(lift)])
+        origin = aim + distance * away
+        origin[1] = max(origin[1], -length / 2 + 0.1)
+        return View(tuple(origin), tuple(aim), rng.normal(0, 4), rng.uniform(42, 75))
+
+    return view
+
+
+# --- out of doors ---------------------------------------------------------------------------------
+
+
+def street(world: World) -> Views:
+    """A road between pavements and house fronts, with cars, people, trees and posts."""
+    rng = world.rng
+    road, path, reach = rng.uniform(5, 14), rng.uniform(1.5, 4.5), 75.0
+    middle = Place()
+    asphalt = world.look(np.full(3, rng.uniform(0.15, 0.45)), mottled, 30.0)
+    world.sheet(middle, (-90, -20, 0), (180, 0, 0), (0, 180, 0), asphalt)
+    if rng.random() < 0.7:
+        line = world.paint(np.full(3, 0.85))
+        for y in np.arange(-8, reach, 6.0):
+            world.box(middle, (0, y, 0.0), (0.14, 2.5, 0.02), line)
+    for side in (-1, 1):
+        kerb = world.look(cover=tiles, base=np.full(3, rng.uniform(0.3, 0.7)), repeat=25.0)
+        x = side * (road + path) / 2
+        world.box(middle, (x, reach / 2 - 5, 0.06), (path, reach + 20, 0.12), kerb)
+        _fronts(world, side, road / 2 + path, reach)
+        for y in np.arange(rng.uniform(1, 6), reach * 0.7, rng.uniform(4, 11)):
+            build = PAVEMENT[rng.integers(len(PAVEMENT))]
+            spot = side * (road / 2 + rng.uniform(0.3, 0.9) * path)
+            build(world, Place(spot, y, 0.12, rng.uniform(0, 360)))
+        for y in np.arange(rng.uniform(2, 12), reach, rng.uniform(6, 20)):
+            if rng.random() < 0.75:
+                build = van if rng.random() < 0.15 else car
+                lane = side * (
+                    road / 2 - (1.1 if rng.random() < 0.6 else rng.uniform(1.1, road / 2))
+                )
+                build(world, Place(lane, y, 0, rng.normal(0, 4) + (180 if side < 0 else 0)))
+    _daylight(world)
+
+    def view(rng: np.random.Generator) -> View:
+        x, y = rng.uniform(-0.5, 0.5) * (road + path), rng.uniform(-6, 25)
+        turn = np.radians(rng.normal(0, 25))
+        return _outdoor_view(rng, x, y, turn)
+
+    return view
+
+
+def _fronts(world: World, side: int, x: float, reach: float) -> None:
+    rng = world.rng
+    y = -12.0
+    while y < reach:
+        width, height = rng.uniform(5, 18), rng.uniform(3.5, 18)
+        if rng.random() < 0.8:
+            setback = rng.uniform(0, 3) if rng.random() < 0.4 else 0.0
+            spot = Place(side * (x + setback), y + width / 2, 0, 90.0 * side)
+            house(world, spot, width * 0.98, rng.uniform(6, 12), height)
+        else:
+            for _ in range(3):
+                build = GARDEN[rng.integers(4)]
+                build(world, Place(side * (x + rng.uniform(1, 8)), y + rng.uniform(0, width)))
+        y += width
+
+
+def open_place(world: World) -> Views:
+    """A square, a park or a yard: ground with things spread over it, houses far off."""
+    rng = world.rng
+    middle = Place()
+    green = np.array([0.25, 0.4, 0.15]) * rng.uniform(0.5, 1.4)
+    ground = (
+        world.look(green, mottled, 40.0)
+        if rng.random() < 0.5
+        else world.look(np.full(3, rng.uniform(0.3, 0.7)), tiles, rng.uniform(20, 60))
+    )
+    world.sheet(middle, (-90, -90, 0), (180, 0, 0), (0, 180, 0), ground)
+    for _ in range(rng.integers(10, 45)):
+        radius, turn = 1.5 + 30 * rng.random() ** 1.3, rng.uniform(0, 2 * np.pi)
+        spot = Place(radius * np.cos(turn), radius * np.sin(turn), 0, rng.uniform(0, 360))
+        GARDEN[rng.integers(len(GARDEN))](world, spot)
+    for _ in range(rng.integers(2, 12)):
+        radius, turn = rng.uniform(14, 50), rng.uniform(0, 360)
+        spot = Place(0, 0, 0, turn).at(0, -radius)
+        house(world, spot, rng.uniform(5, 16), rng.uniform(5, 10), rng.uniform(3, 14))
+    if rng.random() < 0.4:
+        bench(world, Place(rng.uniform(-1, 1), rng.uniform(1.5, 4), 0, rng.uniform(0, 360)))
+    _daylight(world)
+
+    def view(rng: np.random.Generator) -> View:
+        x, y = rng.normal(0, 3, 2)
+        return _outdoor_view(rng, x, y, rng.uniform(0, 2 * np.pi))
+
+    return view
+
+
+def _outdoor_view(rng: np.random.Generator, x: float, y: float, turn: float) -> View:
+    """From a height of a robot to a lorry's, mostly level."""
+    z = rng.choice([rng.uniform(0.4, 1.2), rng.uniform(1.2, 2.4)])
+    pitch = np.clip(np.radians(rng.normal(-4, 8)), -0.6, 0.3)
+    target = (x + np.sin(turn), y + np.cos(turn), z + np.tan(pitch))
+    return View((x, y, z), target, rng.normal(0, 2), rng.uniform(45, 90))
+
+
+def _daylight(world: World) -> None:
+    """A sky from horizon to zenith, clear or clouded, and the sun with its share."""
+    rng = world.rng
+    cover = rng.random()
+    rows = np.linspace(1, -1, 32)[:, None, None].clip(0, 1) ** 0.6
+    horizon = np.array([0.9, 0.93, 1.0]) * rng.uniform(0.7, 1.1)
+    zenith = np.array([0.25, 0.45, 0.9]) * (1 - cover) + cover * np.array([0.7, 0.72, 0.75])
+    sky = np.broadcast_to(horizon + (zenith - horizon) * rows, (32, 64, 3)).astype(np.float32)
+    upright = mi.ScalarTransform4f().rotate([1, 0, 0], 90)
+    bitmap = mi.Bitmap(np.ascontiguousarray(sky))
+    world.light({"type": "envmap", "bitmap": bitmap, "to_world": upright})
+    if cover < 0.75:
+        turn, height = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(15, 70))
+        down: Vector = (
+            np.cos(turn) * np.cos(height),
+            np.sin(turn) * np.cos(height),
+            -np.sin(height),
+        )
+        power = (1 - cover) * rng.uniform(2, 5) * np.array([1.0, 0.92, 0.8])
+        irradiance = {"type": "rgb", "value": power.tolist()}
+        world.light({"type": "directional", "direction": list(down), "irradiance": irradiance})
+
+
+DESIGNS: tuple[Design, ...] = (
+    Design("room", room, share=0.6, near=0.35, far=60.0, max_depth=3),
+    Design("table", table_top, share=0.18, near=0.15, far=60.0, max_depth=3),
+    Design("street", street, share=0.14, near=0.8, far=60.0, max_depth=2),
+    Design("place", open_place, share=0.08, near=0.8, far=60.0, max_depth=2),
+)

@@ -28,6 +28,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Measure latency, stages, layers, memory and the roofline.",
     ),
     "inspect": ("apdepth_deploy.commands.inspect", "Show what is in a bundle."),
+    "data": (
+        "apdepth_deploy.training.data.command",
+        "Bring data sets into the layout that training reads.",
+    ),
     "synthesize": (
         "apdepth_deploy.training.synthesis.command",
         "Render scenes with exact depth to train on.",

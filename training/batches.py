@@ -17,10 +17,12 @@ from apdepth_deploy.errors import DataError
 
 from .augment import augment
 from .config import DataConfig, SetConfig, TrainConfig
+from .data.eval_sets import open_rgbd
 from .data.mixing import Draw, Mixture
 from .data.sample import Dataset, Sample
 from .data.skipping import BadSamples
 from .data.synthetic import SyntheticDataset
+from .data.training_sets import Hypersim, VirtualKitti
 from .data.transforms import flip, normalise_depth, resize_sample
 from .tasks import Batch
 
@@ -99,10 +101,38 @@ def item(sample: Sample, config: DataConfig, far_is_valid: bool) -> Item:
 
 def open_set(config: SetConfig) -> Dataset:
     """The data set that a table of the configuration names. Raises DataError."""
+    dataset = _open_kind(config)
+    return dataset if config.frames is None else First(dataset, config.frames)
+
+
+def _open_kind(config: SetConfig) -> Dataset:
     path = Path(config.path)
+    list_file = None if config.list is None else Path(config.list)
     if config.kind == "synthetic":
         return SyntheticDataset(path, config.split)
-    raise AssertionError(config.kind)
+    if config.kind == "hypersim":
+        return Hypersim(path, list_file)
+    if config.kind == "vkitti":
+        depth_path = None if config.depth_path is None else Path(config.depth_path)
+        return VirtualKitti(path, depth_path, config.split, list_file)
+    return open_rgbd(path, list_file, config.depth_scale)
+
+
+class First:
+    """The first frames of a set. Raises DataError where it has fewer."""
+
+    def __init__(self, dataset: Dataset, frames: int) -> None:
+        if len(dataset) < frames:
+            raise DataError(f"{dataset.name} has {len(dataset)} frames, fewer than {frames}")
+        self.name = f"{dataset.name} (first {frames})"
+        self.dataset = dataset
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[index]
 
 
 def micro_batches(

@@ -58,6 +58,7 @@ class SetConfig:
         depth_path: Virtual KITTI's depth, where it isn't merged with the pictures.
         list: file of ``rgb depth`` lines; None = all that is there.
         split: "train", "val" or "test".
+        frames: only the first so many; None = all.
         weight: share of the micro-batches that come from this set.
         depth_scale: kind "rgbd": stored units per metre.
         far_is_valid: teach pixels without depth as farthest: where they are sky, as in rendered
@@ -69,6 +70,7 @@ class SetConfig:
     depth_path: str | None = None
     list: str | None = None
     split: str = "train"
+    frames: int | None = None
     weight: float = 1.0
     depth_scale: float = 1000.0
     far_is_valid: bool = False
@@ -209,7 +211,10 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
             all(s.kind in SETS for s in sets),
             f"a set's kind must be one of {', '.join(SETS)}",
         ),
-        (all(s.weight > 0 for s in d.train), "a set's weight must be above 0"),
+        (
+            all(s.weight > 0 and (s.frames is None or s.frames > 0) for s in sets),
+            "a set's weight and frames must be above 0",
+        ),
         (d.height > 0 and d.width > 0, "data.height and data.width must be above 0"),
         (0 <= d.flip <= 1, "data.flip is a probability, 0 to 1"),
         (

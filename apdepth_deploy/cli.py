@@ -37,6 +37,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Render scenes with exact depth to train on.",
     ),
     "train": ("apdepth_deploy.training.command", "Train a U-Net, a prior or a VAE."),
+    "evaluate": (
+        "apdepth_deploy.training.evaluation.command",
+        "Measure depth against the truth on a data set.",
+    ),
     "doctor": ("apdepth_deploy.commands.doctor", "Show what this machine can run, and what lacks."),
 }
 

@@ -6,7 +6,7 @@ import io
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,6 @@ class Tar:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
         try:
             with tarfile.open(path, "r:") as tar:
                 self._members = {
@@ -82,20 +81,15 @@ class Tar:
         if member not in self._members:
             raise DataError(f"{self.path}: has no member {member}")
         offset, size = self._members[member]
-        if self._file is None:
-            self._file = self.path.open("rb")
-        self._file.seek(offset)
-        data = self._file.read(size)
+        with self.path.open("rb") as file:  # its own: threads and processes read side by side
+            file.seek(offset)
+            data = file.read(size)
         if len(data) < size:
             raise DataError(f"{self.path}: cut short within {member}: get it again")
         return data
 
     def names(self) -> list[str]:
         return sorted(self._members)
-
-    def __getstate__(self) -> dict[str, object]:
-        """An open file doesn't travel: each process opens its own."""
-        return {**self.__dict__, "_file": None}
 
 
 def _inside(name: str, root: Path) -> PurePosixPath:

@@ -1,0 +1,134 @@
+"""Preparing Hypersim from files as they are released (HDF5), against the published formulas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from apdepth_deploy.cli import main
+from apdepth_deploy.errors import TrainingError
+from apdepth_deploy.training.data.hypersim import plane_depth, prepare_hypersim, tone_map
+from apdepth_deploy.training.data.training_sets import Hypersim
+
+HEADER = (
+    "scene_name,camera_name,frame_id,included_in_public_release,exclude_reason,"
+    "split_partition_name\n"
+)
+
+
+def write_frame(root: Path, scene: str, number: int) -> None:
+    """One frame of 1024x768, float16 as released, with a wall 3 m before the camera."""
+    images = root / scene / "images"
+    rows, columns = np.indices((768, 1024))
+    x, y = columns + 0.5 - 512, rows + 0.5 - 384
+    distance = 3.0 * np.sqrt(x**2 + y**2 + 886.81**2) / 886.81
+    distance[0, 0] = np.nan
+    entity = np.ones((768, 1024), np.int32)
+    entity[-100:] = -1
+    color = np.full((768, 1024, 3), 0.5) + columns[..., None] / 2048
+    for folder, name, array in (
+        ("final", "color", color.astype(np.float16)),
+        ("geometry", "depth_meters", distance.astype(np.float16)),
+        ("geometry", "render_entity_id", entity),
+    ):
+        place = images / f"scene_cam_00_{folder}_hdf5"
+        place.mkdir(parents=True, exist_ok=True)
+        with h5py.File(place / f"frame.{number:04d}.{name}.hdf5", "w") as file:
+            file.create_dataset("dataset", data=array, compression="gzip")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    write_frame(tmp_path / "raw", "ai_001_001", 0)
+    write_frame(tmp_path / "raw", "ai_001_001", 1)
+    (tmp_path / "splits.csv").write_text(
+        HEADER
+        + "ai_001_001,cam_00,0,True,,train\n"
+        + "ai_001_001,cam_00,1,True,,train\n"
+        + "ai_001_001,cam_00,2,False,dark,train\n"
+        + "ai_001_002,cam_00,0,True,,test\n"
+    )
+    return tmp_path / "raw"
+
+
+def prepare(raw: Path, **changes: int) -> int:
+    settings = {"workers": 1, "bad_samples": 0, **changes}
+    splits = raw.parent / "splits.csv"
+    return prepare_hypersim(
+        raw, raw.parent / "out", splits, "train", progress=lambda line: None, **settings
+    )
+
+
+def test_the_command_gives_what_training_reads(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, splits = raw.parent / "out", raw.parent / "splits.csv"
+    arguments = ["data", "hypersim", str(raw), "-o", str(out), "--split-csv", str(splits)]
+    assert main([*arguments, "--workers", "1"]) == 0
+    assert "2 pairs for train" in capsys.readouterr().out
+    dataset = Hypersim(out, out / "filename_list_train.txt")
+    assert len(dataset) == 2
+    sample = dataset[0]
+    assert sample.image.shape == (480, 640, 3)
+    # The wall is flat: 3 m everywhere, to float16's rounding; below it nothing was rendered.
+    known = sample.depth[sample.valid]
+    assert np.abs(known - 3.0).max() < 0.004
+    assert sample.valid[1:417].all() and not sample.valid[420:].any() and not sample.valid[0, 0]
+
+
+def test_tone_mapping() -> None:
+    rng = np.random.default_rng(0)
+    color = rng.uniform(0, 4, (30, 40, 3)).astype(np.float32)
+    valid = rng.random((30, 40)) > 0.2
+    made = tone_map(color, valid)
+    weights = np.array([0.3, 0.59, 0.11])
+    bright = np.percentile((color.astype(np.float64) @ weights)[valid], 90)
+    expected = np.clip((color / bright * 0.8**2.2) ** (1 / 2.2), 0, 1) * 255
+    assert np.abs(made - expected).max() <= 0.51
+    assert tone_map(color * 0, valid).max() == 0
+
+
+def test_plane_depth_at_a_corner_and_in_the_middle() -> None:
+    depth = plane_depth(np.full((768, 1024), 10.0, np.float32))
+    corner = 10 * 886.81 / (511.5**2 + 383.5**2 + 886.81**2) ** 0.5
+    assert depth[0, 0] == depth[-1, -1] == pytest.approx(corner, rel=1e-6)
+    assert depth[384, 512] == pytest.approx(10.0, rel=1e-6)
+
+
+def test_what_is_there_stays(raw: Path) -> None:
+    assert prepare(raw) == 2
+    first = raw.parent / "out" / "ai_001_001" / "rgb_cam_00_fr0000.png"
+    Image.new("RGB", (640, 480)).save(first)
+    second = first.with_name("depth_plane_cam_00_fr0001.png")
+    second.unlink()
+    assert prepare(raw) == 2
+    assert second.exists() and np.asarray(Image.open(first)).max() == 0
+
+
+def test_damaged_frames_are_named_and_left_out(raw: Path) -> None:
+    torn = raw / "ai_001_001/images/scene_cam_00_geometry_hdf5/frame.0001.depth_meters.hdf5"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"more than 0 frames.*frame\.0001\.depth_meters"):
+        prepare(raw)
+    assert prepare(raw, bad_samples=1) == 1
+    lines = (raw.parent / "out" / "filename_list_train.txt").read_text().splitlines()
+    assert lines == ["ai_001_001/rgb_cam_00_fr0000.png ai_001_001/depth_plane_cam_00_fr0000.png"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1,2\n",
+        HEADER + "../../ai_1_1,cam_00,0,True,,train\n",
+        HEADER + "ai_001_001,cam_00,zero,True,,train\n",
+    ],
+)
+def test_a_wrong_table_is_refused(raw: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (raw.parent / "splits.csv").write_text(text)
+    arguments = ["data", "hypersim", str(raw), "-o", str(raw.parent / "out")]
+    assert main([*arguments, "--split-csv", str(raw.parent / "splits.csv")]) == 2
+    assert "not Hypersim's table of splits" in capsys.readouterr().err

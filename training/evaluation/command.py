@@ -1,0 +1,89 @@
+"""``apdepth-deploy evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from apdepth_deploy.console import steps, table
+from apdepth_deploy.errors import UsageError
+from apdepth_deploy.source import ModelSource
+
+from ..data.eval_sets import EVAL_SETS, open_eval_set
+from .models import Model, is_bundle, open_bundle, open_checkpoint
+from .run import evaluate
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("evaluate")
+def command(
+    model: Annotated[str, typer.Argument(help="Bundle folder, checkpoint folder or hub id.")],
+    data: Annotated[Path, typer.Argument(help="Folder or tar file of the set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    set_: Annotated[str, typer.Option("--set", help=", ".join(EVAL_SETS))] = "rgbd",
+    list_: Annotated[Path | None, typer.Option("--list", help="File of `rgb depth` lines.")] = None,
+    depth_scale: Annotated[float, typer.Option(help="For rgbd: stored units per metre.")] = 1000.0,
+    backend: Annotated[str, typer.Option(help="For a bundle: as for `infer`.")] = "auto",
+    height: Annotated[
+        int | None, typer.Option(help="For a checkpoint: frame height; default the picture's.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="For a checkpoint: frame width.")] = None,
+    prior: Annotated[str | None, typer.Option(help="For a checkpoint: as for `export`.")] = None,
+    unet: Annotated[str | None, typer.Option(help="For a checkpoint: as for `export`.")] = None,
+    conventions: Annotated[
+        str | None, typer.Option(help="For a checkpoint: as for `export`.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many frames.")] = None,
+    grid: Annotated[int, typer.Option(help="Frames in the picture grid.")] = 6,
+    workers: Annotated[int, typer.Option(help="Threads that read ahead.")] = 2,
+    bad_samples: Annotated[int, typer.Option(help="Bad samples to step over by name.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Measure depth against the truth: AbsRel and delta1 after alignment, as the paper does.
+
+    Run again, it goes on where it stopped.
+    """
+    source = ModelSource(model, prior=prior, unet=unet, conventions=conventions)
+    rules = open_eval_set(set_, data, list_, depth_scale)
+    with steps() as progress:
+        opened = _open(source, backend, height, width)
+        progress(opened.label)
+        results = evaluate(
+            opened,
+            rules,
+            output,
+            limit=limit,
+            grid=grid,
+            workers=workers,
+            bad_samples=bad_samples,
+            progress=progress,
+        )
+    print(json.dumps(results, indent=1) if as_json else results_table(results))
+
+
+def _open(source: ModelSource, backend: str, height: int | None, width: int | None) -> Model:
+    if (height is None) != (width is None):
+        raise UsageError("--height and --width go together")
+    size = None if height is None or width is None else (height, width)
+    if is_bundle(source.name):
+        if size or source.prior or source.unet or source.conventions:
+            raise UsageError(
+                "--height, --width, --prior, --unet and --conventions are for checkpoints: a "
+                "bundle has its own"
+            )
+        return open_bundle(Path(source.name), backend)
+    if backend != "auto":
+        raise UsageError("--backend is for bundles: a checkpoint runs in PyTorch")
+    return open_checkpoint(source, size)
+
+
+def results_table(results: dict[str, Any]) -> str:
+    """One set's results, for people."""
+    headers = ["set", "frames", "skipped", "AbsRel", "delta1", "boundary F1", "AbsRel of a plane"]
+    numbers = [results[key] for key in ("abs_rel", "delta1", "boundary_f1", "plane_abs_rel")]
+    counts = [str(results["frames"]), str(len(results["skipped"]))]
+    return table(headers, [[results["set"], *counts, *(f"{number:.4f}" for number in numbers)]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from apdepth_deploy.image import ImageArray
@@ -36,14 +37,16 @@ def camera(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     middle = x.mean()
     x = middle + (x - middle) * np.float32(rng.uniform(0.7, 1.3))
     if rng.random() < 0.3:
-        x *= _vignette(*x.shape[:2], rng.uniform(0.1, 0.5))
+        x *= _vignette(x.shape[0], x.shape[1], rng.uniform(0.1, 0.5))
     if rng.random() < 0.5:
         x += rng.normal(0.0, rng.uniform(0.005, 0.04), x.shape).astype(np.float32)
-    return np.clip(x * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    varied: ImageArray = np.clip(x * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return varied
 
 
-def _vignette(height: int, width: int, strength: float) -> np.ndarray:
-    """float32 [H,W,1]: 1 in the middle, 1 - strength in the corners."""
+def _vignette(height: int, width: int, strength: float) -> NDArray[np.float32]:
+    """[H,W,1]: 1 in the middle, 1 - strength in the corners."""
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
-    return (1 - np.float32(strength) * (x**2 + y**2) / 2)[..., None]
+    falloff = 1 - strength * (x**2 + y**2) / 2
+    return falloff.astype(np.float32)[..., None]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from apdepth_deploy.errors import DataError
 
@@ -36,7 +37,7 @@ class Share(NamedTuple):
     world: int
 
 
-class Frames:
+class Frames(TorchDataset[Item]):
     """Samples as the networks take them, by ``Draw``: what torch's DataLoader reads in its workers.
 
     With ``kept``, a frame is what that gives for (set, index, flipped).
@@ -55,23 +56,23 @@ class Frames:
         self.bad = BadSamples(config.bad_samples)
 
     def __getitem__(self, draw: Draw) -> Item:
-        dataset = self.sets[draw.set]
+        dataset = self.sets[draw.which]
 
-        def read(index: int) -> Item:
-            return self._frame(draw._replace(index=index))
+        def read(frame: int) -> Item:
+            return self._frame(draw._replace(frame=frame))
 
-        return self.bad.first_good(dataset.name, draw.index, len(dataset), read)
+        return self.bad.first_good(dataset.name, draw.frame, len(dataset), read)
 
     def _frame(self, draw: Draw) -> Item:
         rng = np.random.default_rng((self.seed, draw.number))
         flipped = bool(rng.random() < self.config.flip)
         if self.kept is not None:
-            frame = self.kept(draw.set, draw.index, flipped)
+            frame = self.kept(draw.which, draw.frame, flipped)
         else:
-            sample = self.sets[draw.set][draw.index]
+            sample = self.sets[draw.which][draw.frame]
             if self.config.augment:
                 sample = augment(sample, rng)
-            frame = self.item(sample, draw.set, flipped)
+            frame = self.item(sample, draw.which, flipped)
         return {**frame, "number": draw.number}
 
     def item(self, sample: Sample, which: int, flipped: bool) -> Item:
@@ -150,7 +151,7 @@ def micro_batches(
         config.run.seed,
     )
     loader: DataLoader[Item] = DataLoader(
-        frames,  # type: ignore[arg-type] - its keys are draws
+        frames,
         batch_sampler=_Stream(mixture, start, share),
         num_workers=config.data.workers,
     )

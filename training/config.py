@@ -288,7 +288,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise UsageError(f"{where} must be a list of tables ([[{where}]])")
         return tuple(_value(item, v, f"{where}[{i}]") for i, v in enumerate(value))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise UsageError(f"{where} must be a table ([{where}])")
         return _build(hint, value, f"{where}.")

@@ -44,7 +44,8 @@ class KeptLatents:
         """A frame's tensors, without a batch axis. Raises DataError where they aren't there."""
         path = self.path(which, index, flipped)
         try:
-            return load_file(path)
+            frame: Item = load_file(path)
+            return frame
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: no latents, or damaged ones") from error
 

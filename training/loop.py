@@ -59,8 +59,9 @@ def train(config: TrainConfig, progress: Say, dry_run: bool = False) -> Path | N
     accelerator.wait_for_everyone()
     start = _restore(checkpoints, stepper, say)
     if start < config.run.steps:
-        keeps = config.data.latents is not None and isinstance(task, UNetTask)
-        kept = keep_latents(config, task, accelerator, say) if keeps else None
+        kept = None
+        if config.data.latents is not None and isinstance(task, UNetTask):
+            kept = keep_latents(config, task, accelerator, say)
         batches = micro_batches(config, share, start * stepper.micro_batches, kept)
         _run(config, accelerator, stepper, checkpoints, batches, start, say)
     if accelerator.is_main_process:

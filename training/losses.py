@@ -53,7 +53,8 @@ def latent_frequency_loss(
     # The transform is linear: that of the difference is the difference of the two.
     spectrum = torch.fft.fftshift(torch.fft.fft2(difference), dim=(-2, -1))
     weight = _high_pass(pred.shape[-2], pred.shape[-1], high_pass, pred.device)
-    return (weight * spectrum.abs() ** p).mean()
+    loss: Tensor = (weight * spectrum.abs() ** p).mean()
+    return loss
 
 
 def _high_pass(height: int, width: int, strength: float, device: torch.device) -> Tensor:

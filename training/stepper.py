@@ -44,7 +44,7 @@ class Stepper:
                 f"a step has {self.micro_batches} micro-batches, which {processes} processes can't "
                 "share evenly: choose another optimizer.batch or micro_batch"
             )
-        return self.micro_batches // processes
+        return self.micro_batches // int(processes)
 
     def rate(self, step: int) -> float:
         """The learning rate at ``step``."""

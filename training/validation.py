@@ -42,7 +42,8 @@ class Validation:
 
         They are of what the task predicts: depth, or the prior's disparity.
         """
-        scores, rows = [], []
+        scores: list[tuple[float, float]] = []
+        rows: list[ImageArray] = []
         for index in self.indices:
             batch = self._batch(index, accelerator.device)
             predicted = self.task.predict(batch)[0].float().cpu().numpy()

@@ -165,7 +165,9 @@ def tone_map(color: NDArray[np.float32], valid: NDArray[np.bool_]) -> ImageArray
     brightness = 0.3 * color[..., 0] + 0.59 * color[..., 1] + 0.11 * color[..., 2]
     bright = float(np.percentile(brightness[valid], 90)) if valid.any() else 0.0
     scale = 0.0 if bright < 1e-4 else 0.8**2.2 / bright
-    return (np.clip((scale * color).clip(0) ** (1 / 2.2), 0, 1) * 255).round().astype(np.uint8)
+    mapped = np.clip((scale * color).clip(0) ** (1 / 2.2), 0, 1)
+    image: ImageArray = (mapped * 255).round().astype(np.uint8)
+    return image
 
 
 def plane_depth(distance: NDArray[np.float32]) -> DepthArray:
@@ -177,7 +179,8 @@ def plane_depth(distance: NDArray[np.float32]) -> DepthArray:
     focal = FOCAL * width / 1024
     y = np.arange(height)[:, None] + 0.5 - height / 2
     x = np.arange(width)[None] + 0.5 - width / 2
-    return (distance * (focal / np.sqrt(x**2 + y**2 + focal**2))).astype(np.float32)
+    depth: DepthArray = (distance * (focal / np.sqrt(x**2 + y**2 + focal**2))).astype(np.float32)
+    return depth
 
 
 def _shrink(image: ImageArray) -> ImageArray:

@@ -18,12 +18,12 @@ class Draw(NamedTuple):
     """One frame of a micro-batch.
 
     Attributes:
-        set, index: which frame.
+        which, frame: the set, and the frame in it.
         number: its place in the whole stream: what its variations are drawn from.
     """
 
-    set: int
-    index: int
+    which: int
+    frame: int
     number: int
 
 
@@ -60,7 +60,7 @@ class Mixture:
             if number >= start and (number - start) % world == rank:
                 first = taken[which] * self.micro_batch
                 yield [
-                    Draw(which, epochs[which].index(first + i), number * self.micro_batch + i)
+                    Draw(which, epochs[which].frame(first + i), number * self.micro_batch + i)
                     for i in range(self.micro_batch)
                 ]
             taken[which] += 1
@@ -81,7 +81,7 @@ class _Epochs:
         self.size = size
         self.epoch = -1
 
-    def index(self, position: int) -> int:
+    def frame(self, position: int) -> int:
         """The frame at a place of the endless stream."""
         epoch, place = divmod(position, self.size)
         if epoch != self.epoch:

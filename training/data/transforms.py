@@ -63,8 +63,8 @@ def normalise_depth(
     near, far = np.quantile(known, [low, high])
     if far - near <= 1e-6 * far:
         raise DataError(f"depth is flat: {near:.4g} m everywhere")
-    scaled = (depth - near) / (far - near) * 2.0 - 1.0
-    return np.clip(scaled, -1.0, 1.0).astype(np.float32)
+    scaled: DepthArray = ((depth - near) / (far - near) * 2.0 - 1.0).astype(np.float32)
+    return np.clip(scaled, -1.0, 1.0)
 
 
 def _each(sample: Sample, change: _Change) -> Sample:

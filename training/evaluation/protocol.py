@@ -67,7 +67,8 @@ def _at_most(values: NDArray, side: int | None) -> NDArray:  # type: ignore[type
     scale = max(rows, columns) / side
     y = (np.arange(round(rows / scale)) * scale).astype(int)
     x = (np.arange(round(columns / scale)) * scale).astype(int)
-    return values[y[:, None], x[None]]
+    picked: NDArray = values[y[:, None], x[None]]  # type: ignore[type-arg]
+    return picked
 
 
 def _nearest_plane(depth: DepthArray, valid: MaskArray) -> NDArray[np.float64]:

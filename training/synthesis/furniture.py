@@ -47,7 +47,7 @@ def table(world: World, place: Place) -> None:
         for y in (-1, 1):
             corner = (x * (length / 2 - legs), y * (depth / 2 - legs), height / 2)
             world.box(place, corner, (legs, legs, height - top), look)
-    scatter(world, place.at(0, 0, height), length * 0.85, depth * 0.8, rng.integers(0, 7))
+    scatter(world, place.at(0, 0, height), length * 0.85, depth * 0.8, int(rng.integers(0, 7)))
 
 
 def chair(world: World, place: Place) -> None:
@@ -114,7 +114,7 @@ def cabinet(world: World, place: Place) -> None:
         world.box(place, (x, depth / 2, height / 2), door, front)
         world.box(place, (x, depth / 2 + 0.02, height / 2), (0.02, 0.03, 0.12), world.paint())
     if height < 1.1:
-        scatter(world, place.at(0, 0, height), width * 0.8, depth * 0.7, rng.integers(0, 5))
+        scatter(world, place.at(0, 0, height), width * 0.8, depth * 0.7, int(rng.integers(0, 5)))
 
 
 def sofa(world: World, place: Place) -> None:
@@ -126,12 +126,11 @@ def sofa(world: World, place: Place) -> None:
     world.box(place, (0, 0, seat / 2), (width, depth, seat), look)
     world.box(place, (0, -depth / 2 + 0.1, back / 2), (width, 0.2, back), look)
     for x in (-1, 1):
-        centre = (x * (width - arm) / 2, 0, (seat + 0.2) / 2)
+        centre = (x * (width - arm) / 2, 0.0, (seat + 0.2) / 2)
         world.box(place, centre, (arm, depth, seat + 0.2), look)
     for _ in range(rng.integers(0, 4)):
-        x = rng.uniform(-0.35, 0.35) * width
-        radii = (0.22, 0.09, 0.2)
-        world.egg(place, (x, -depth / 2 + 0.27, seat + 0.18), radii, cloth(world))
+        centre = (rng.uniform(-0.35, 0.35) * width, -depth / 2 + 0.27, seat + 0.18)
+        world.egg(place, centre, (0.22, 0.09, 0.2), cloth(world))
 
 
 def bed(world: World, place: Place) -> None:

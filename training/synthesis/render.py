@@ -53,7 +53,9 @@ def render_scene(seed: tuple[int, ...], views: int, size: tuple[int, int], spp: 
     for number in range(views):
         view, depth = _find_view(scene, design, draw, rng, size)
         light = render_light(scene, view, size, spp, design.max_depth, number)
-        frames.append(Frame(develop(light, depth > 0), depth))
+        # Exposed for what stands there, or for all that is seen: then the sky keeps its colour.
+        lit = (depth > 0) | (rng.random() < 0.5)
+        frames.append(Frame(develop(light, lit), depth))
     return frames
 
 
@@ -127,7 +129,7 @@ def _sensor(view: View, size: tuple[int, int], sampler: Plugin, rfilter: Plugin)
         "pixel_format": "rgb",
         "component_format": "float32",
     }
-    return mi.load_dict(
+    sensor: mi.Sensor = mi.load_dict(
         {
             "type": "perspective",
             "fov": view.fov,
@@ -138,6 +140,7 @@ def _sensor(view: View, size: tuple[int, int], sampler: Plugin, rfilter: Plugin)
             "sampler": sampler,
         }
     )
+    return sensor
 
 
 def _render(
@@ -153,4 +156,5 @@ def develop(light: NDArray[np.float32], lit: NDArray[np.bool_]) -> ImageArray:
     exposed = light * (0.65**2.2 / max(float(np.quantile(brightness, 0.75)), 1e-6))
     curve = 1.055 * np.maximum(exposed, 0.0031308) ** (1 / 2.4) - 0.055
     srgb = np.where(exposed <= 0.0031308, exposed * 12.92, curve)
-    return (np.clip(srgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+    image: ImageArray = (np.clip(srgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return image

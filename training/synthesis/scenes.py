@@ -154,7 +154,7 @@ def _on_wall(world: World, place: Place, height: float) -> None:
     elif kind < 0.55:
         z, reach = rng.uniform(1.0, 1.8), rng.uniform(0.15, 0.3)
         world.box(place, (0, reach / 2, z), (0.9, reach, 0.03), wood(world))
-        scatter(world, place.at(0, reach / 2, z + 0.015), 0.8, 0.2, rng.integers(0, 4))
+        scatter(world, place.at(0, reach / 2, z + 0.015), 0.8, 0.2, int(rng.integers(0, 4)))
 
 
 def _lights(world: World, width: float, length: float, height: float) -> None:
@@ -209,7 +209,7 @@ def table_top(world: World) -> Views:
         for y in (-0.45, 0.45):
             leg = (x * width, y * depth, z / 2 - 0.02)
             world.box(middle, leg, (0.06, 0.06, z - 0.04), wood(world))
-    scatter(world, middle.at(0, 0, z), width, depth, rng.integers(3, 14))
+    scatter(world, middle.at(0, 0, z), width, depth, int(rng.integers(3, 14)))
     if rng.random() < 0.6:
         chair(world, middle.at(rng.uniform(-0.5, 0.5) * width, -depth / 2 - 0.3, 0, 180))
     for _ in range(rng.integers(0, 4)):
@@ -330,8 +330,8 @@ def _daylight(world: World) -> None:
     rng = world.rng
     cover = rng.random()
     rows = np.linspace(1, -1, 32)[:, None, None].clip(0, 1) ** 0.6
-    horizon = np.array([0.9, 0.93, 1.0]) * rng.uniform(0.7, 1.1)
-    zenith = np.array([0.25, 0.45, 0.9]) * (1 - cover) + cover * np.array([0.7, 0.72, 0.75])
+    horizon = np.array([0.85, 0.92, 1.0]) * rng.uniform(0.4, 0.9)
+    zenith = np.array([0.15, 0.35, 0.8]) * (1 - cover) + cover * np.array([0.6, 0.62, 0.65])
     sky = np.broadcast_to(horizon + (zenith - horizon) * rows, (32, 64, 3)).astype(np.float32)
     upright = mi.ScalarTransform4f().rotate([1, 0, 0], 90)
     bitmap = mi.Bitmap(np.ascontiguousarray(sky))
@@ -343,7 +343,7 @@ def _daylight(world: World) -> None:
             np.sin(turn) * np.cos(height),
             -np.sin(height),
         )
-        power = (1 - cover) * rng.uniform(2, 5) * np.array([1.0, 0.92, 0.8])
+        power = (1 - cover) * rng.uniform(3, 9) * np.array([1.0, 0.92, 0.8])
         irradiance = {"type": "rgb", "value": power.tolist()}
         world.light({"type": "directional", "direction": list(down), "irradiance": irradiance})
 

@@ -17,8 +17,9 @@ Field = NDArray[np.float64]
 
 
 def colour(rng: np.random.Generator, saturation: float = 1.0) -> Colour:
-    """A surface's colour in [0, 1]: mostly muted, seldom very dark."""
-    hue, vividness = rng.random(), rng.beta(1.2, 2.5) * saturation
+    """A surface's colour in [0, 1]: mostly muted and warm, seldom very dark."""
+    hue = rng.uniform(0.02, 0.16) if rng.random() < 0.5 else rng.random()
+    vividness = min(rng.beta(1.2, 3.0) * saturation, 1.0)
     return np.array(colorsys.hsv_to_rgb(hue, vividness, rng.uniform(0.15, 0.95)))
 
 
@@ -36,10 +37,11 @@ def noise(rng: np.random.Generator, roughness: float) -> Field:
     phase = np.exp(2j * np.pi * rng.random(frequency.shape))
     field = np.fft.irfft2(phase / frequency**roughness, (SIZE, SIZE))
     low, high = np.quantile(field, [0.02, 0.98])
-    return np.clip((field - low) / (high - low), 0.0, 1.0)
+    stretched: Field = np.clip((field - low) / (high - low), 0.0, 1.0)
+    return stretched
 
 
-def _blend(first: Colour, second: Colour, share: Field) -> Field:
+def _blend(first: Field, second: Colour, share: Field) -> Field:
     mixed: Field = first + (second - first) * share[..., None]
     return mixed
 
@@ -85,7 +87,7 @@ def tiles(rng: np.random.Generator, base: Colour) -> Field:
     picked = spread[(rows * count).astype(int), (columns * count).astype(int)]
     field = _blend(base, shade(base, rng), picked)
     joints = np.maximum(_seams(rows, count, 0.06), _seams(columns, count, 0.06))
-    return field * (1 - joints[..., None]) + shade(base, rng, 0.5) * joints[..., None]
+    return _blend(field, shade(base, rng, 0.5), joints)
 
 
 def bricks(rng: np.random.Generator, base: Colour) -> Field:
@@ -98,7 +100,7 @@ def bricks(rng: np.random.Generator, base: Colour) -> Field:
     picked = rng.random((courses, courses))[course, number % courses]
     field = _blend(base, shade(base, rng, 0.4), picked)
     joints = np.maximum(_seams(rows, courses, 0.15), _seams(shifted, courses // 2, 0.08))
-    return field * (1 - joints[..., None]) + shade(base, rng, 0.5) * joints[..., None]
+    return _blend(field, shade(base, rng, 0.5), joints)
 
 
 def planks(rng: np.random.Generator, base: Colour) -> Field:

@@ -30,7 +30,10 @@ class Place:
 
     def transform(self) -> mi.ScalarTransform4f:
         turned = mi.ScalarTransform4f().rotate([0, 0, 1], self.turn)
-        return mi.ScalarTransform4f().translate([self.x, self.y, self.z]) @ turned
+        placed: mi.ScalarTransform4f = (
+            mi.ScalarTransform4f().translate([self.x, self.y, self.z]) @ turned
+        )
+        return placed
 
     def at(self, x: float, y: float, z: float = 0.0, turn: float = 0.0) -> Place:
         """A place given in this one's axes."""
@@ -50,7 +53,9 @@ class World:
     def scene(self) -> mi.Scene:
         """The scene, loaded."""
         named = {f"part{i:04d}": plugin for i, plugin in enumerate(self.plugins)}
-        return mi.load_dict({"type": "scene", **named})
+        # Else lamps come in the order of their addresses, and other draws pick them each time.
+        scene: mi.Scene = mi.load_dict({"type": "scene", **named}, parallel=False, optimize=False)
+        return scene
 
     # --- looks -----------------------------------------------------------------------------------
 
@@ -88,7 +93,8 @@ class World:
             tint = {"type": "rgb", "value": np.clip(base + 0.2, 0, 1).tolist()}
             alpha = self.rng.uniform(0.15, 0.4)
             bsdf = {"type": "roughconductor", "specular_reflectance": tint, "alpha": alpha}
-        return mi.load_dict({"type": "twosided", "front": bsdf})
+        look: Look = mi.load_dict({"type": "twosided", "front": bsdf})
+        return look
 
     # --- shapes ----------------------------------------------------------------------------------
 
@@ -169,4 +175,4 @@ def _span(place: Place, corner: Vector, across: Vector, up: Vector) -> mi.Scalar
     matrix = np.eye(4)
     matrix[:3, 0], matrix[:3, 1], matrix[:3, 3] = a, b, np.asarray(corner, dtype=float) + a + b
     matrix[:3, 2] = normal / np.linalg.norm(normal)
-    return place.transform() @ mi.ScalarTransform4f(matrix)
+    return place.transform() @ mi.ScalarTransform4f(matrix.tolist())

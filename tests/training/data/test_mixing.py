@@ -15,15 +15,15 @@ def take(mixture: Mixture, count: int, *args: int) -> list[list[Draw]]:
 
 def test_micro_batches_come_whole_from_one_set_in_their_shares() -> None:
     batches = take(Mixture([50, 20], [9, 1], 4, seed=3), 4000, 0)
-    assert all(len({draw.set for draw in batch}) == 1 and len(batch) == 4 for batch in batches)
-    share = np.mean([batch[0].set == 1 for batch in batches])
+    assert all(len({draw.which for draw in batch}) == 1 and len(batch) == 4 for batch in batches)
+    share = np.mean([batch[0].which == 1 for batch in batches])
     assert abs(share - 0.1) < 4 * (0.1 * 0.9 / 4000) ** 0.5
 
 
 def test_a_set_is_gone_through_before_it_is_repeated() -> None:
     batches = take(Mixture([12, 7], [0.5, 0.5], 3, seed=0), 200, 0)
     for which, size in ((0, 12), (1, 7)):
-        seen = [draw.index for batch in batches for draw in batch if draw.set == which]
+        seen = [draw.frame for batch in batches for draw in batch if draw.which == which]
         epochs = [seen[i : i + size] for i in range(0, len(seen) - size, size)]
         assert len(epochs) > 5
         assert all(sorted(epoch) == list(range(size)) for epoch in epochs)

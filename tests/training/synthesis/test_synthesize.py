@@ -1,0 +1,130 @@
+"""`synthesize`: what it writes, that training reads it, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("mitsuba")
+
+from apdepth_deploy.cli import main
+from apdepth_deploy.errors import DataError, OutputError
+from apdepth_deploy.training.data.synthetic import SyntheticDataset
+from apdepth_deploy.training.synthesis import dataset
+from apdepth_deploy.training.synthesis.dataset import Settings, synthesize
+
+Contents = Callable[[Path], dict[str, bytes]]
+SIZE = ["--height", "24", "--width", "32", "--spp", "1", "--workers", "2"]
+
+
+def run(folder: Path, *options: str) -> int:
+    return main(["synthesize", "-o", str(folder), *SIZE, *options])
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only."""
+    folder = tmp_path_factory.mktemp("rendered") / "set"
+    assert run(folder, "--train", "3", "--val", "1", "--test", "2") == 0
+    return folder
+
+
+def test_it_is_what_training_reads(rendered: Path) -> None:
+    for split, count in (("train", 3), ("val", 1), ("test", 2)):
+        frames = SyntheticDataset(rendered, split)
+        assert len(frames) == count
+        for i in range(count):
+            sample = frames[i]
+            assert sample.image.shape == (24, 32, 3) and sample.depth.shape == (24, 32)
+            assert sample.depth[sample.valid].min() > 0 and sample.depth.max() < 60
+            assert sample.image.std() > 5
+    manifest = json.loads((rendered / "manifest.json").read_text())
+    assert manifest["settings"] == {"seed": 0, "height": 24, "width": 32, "spp": 1}
+    assert manifest["frames"] == {"train": 3, "val": 1, "test": 2}
+
+
+def test_splits_share_no_scene(rendered: Path) -> None:
+    pictures = [path.read_bytes() for path in rendered.rglob("*_depth.png")]
+    assert len(set(pictures)) == 6
+
+
+def test_a_set_that_was_cut_off_becomes_the_same(
+    rendered: Path, tmp_path: Path, contents: Contents
+) -> None:
+    whole = contents(rendered)
+    part = tmp_path / "part"
+    for name, data in whole.items():
+        if name.startswith("train/000001") or name.endswith("list.txt"):
+            continue
+        (part / name).parent.mkdir(parents=True, exist_ok=True)
+        (part / name).write_bytes(data)
+    (part / "train" / ".apdepth-half").write_bytes(b"half a picture")
+    kept = part / "train" / "000000_0_rgb.png"
+    before = kept.stat().st_mtime_ns
+    assert run(part, "--train", "3", "--val", "1", "--test", "2") == 0
+    assert contents(part) == whole
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_other_settings_are_refused(
+    rendered: Path, capsys: pytest.CaptureFixture[str], contents: Contents
+) -> None:
+    before = contents(rendered)
+    assert run(rendered, "--seed", "1", "--spp", "2") == 2
+    assert "seed 0 there, 1 here, spp 1 there, 2 here" in capsys.readouterr().err
+    assert contents(rendered) == before
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert run(tmp_path) == 2
+    assert "not a rendered set" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_larger_set_holds_the_smaller(rendered: Path, tmp_path: Path, contents: Contents) -> None:
+    assert run(tmp_path / "set", "--train", "1", "--val", "0", "--test", "0") == 0
+    assert not (tmp_path / "set" / "val" / "list.txt").read_text()
+    assert run(tmp_path / "set", "--train", "3", "--val", "0", "--test", "0") == 0
+    made, whole = contents(tmp_path / "set"), contents(rendered)
+    assert all(made[name] == whole[name] for name in made if name.startswith("train/"))
+
+
+def _die(job: object) -> None:
+    import os
+
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "_render_job", _die)
+    with pytest.raises(OutputError, match="fewer --workers"):
+        synthesize(
+            tmp_path / "set",
+            Settings(0, 24, 32, 1),
+            {"train": 0, "val": 0, "test": 2},
+            1,
+            lambda line: None,  # type: ignore[arg-type]
+        )
+    assert not (tmp_path / "set" / "test" / "list.txt").exists()
+
+
+def test_a_set_that_is_not_complete_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="run `apdepth-deploy synthesize` to its end"):
+        SyntheticDataset(tmp_path, "train")
+
+
+def test_depth_of_another_size_is_named(rendered: Path, tmp_path: Path, contents: Contents) -> None:
+    for name, data in contents(rendered).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    Image.fromarray(np.ones((5, 5), np.uint16)).save(tmp_path / "train" / "000000_1_depth.png")
+    with pytest.raises(DataError, match=r"000000_1_depth\.png is \[5, 5\]"):
+        SyntheticDataset(tmp_path, "train")[1]

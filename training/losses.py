@@ -30,11 +30,11 @@ def latent_frequency_loss(
     p: int = 1,
     high_pass: float = 1.0,
 ) -> Tensor:
-    """Weighted distance of two latents' spectra (paper, eq. 7 to 11), a scalar.
+    """Weighted distance of two latents' magnitude spectra (paper, eq. 7 to 11), a scalar.
 
-    The mean over all frequencies, channels and images of ``w * |FFT(pred) - FFT(target)|^p``, with
-    w = 1 + high_pass * r / (r_max + eps) and r the distance from the middle of the shifted
-    spectrum, (h // 2, w // 2): what is fine counts up to twice as much.
+    The mean over all frequencies, channels and images of ``w * ||FFT(pred)| - |FFT(target)||^p``,
+    with w = 1 + high_pass * r / (r_max + eps) and r the distance from the middle of the shifted
+    spectrum, (h // 2, w // 2): what is fine counts up to twice as much. Phases don't count.
 
     Args:
         pred, target: [B,C,h,w].
@@ -47,14 +47,16 @@ def latent_frequency_loss(
     _check(pred, target)
     if p not in (1, 2):
         raise UsageError(f"p must be 1 or 2, not {p}")
-    difference = pred.float() - target.float()
-    if mask is not None:
-        difference = difference * mask
-    # The transform is linear: that of the difference is the difference of the two.
-    spectrum = torch.fft.fftshift(torch.fft.fft2(difference), dim=(-2, -1))
+    difference = _magnitudes(pred, mask) - _magnitudes(target, mask)
     weight = _high_pass(pred.shape[-2], pred.shape[-1], high_pass, pred.device)
-    loss: Tensor = (weight * spectrum.abs() ** p).mean()
+    loss: Tensor = (weight * difference.abs() ** p).mean()
     return loss
+
+
+def _magnitudes(latent: Tensor, mask: Tensor | None) -> Tensor:
+    """Eq. 7 and 8: |FFTShift(FFT2(latent))|, [B,C,h,w], of what the mask keeps."""
+    kept = latent.float() if mask is None else latent.float() * mask
+    return torch.fft.fftshift(torch.fft.fft2(kept), dim=(-2, -1)).abs()
 
 
 def _high_pass(height: int, width: int, strength: float, device: torch.device) -> Tensor:

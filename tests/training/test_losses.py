@@ -44,7 +44,8 @@ def reference(
         ]
     )
     weight = 1 + high_pass * radius / (radius.max() + 1e-6)
-    return float(np.mean(weight * np.abs(spectra[0] - spectra[1]) ** p))
+    magnitudes = [np.abs(spectrum) for spectrum in spectra]
+    return float(np.mean(weight * np.abs(magnitudes[0] - magnitudes[1]) ** p))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -66,6 +67,12 @@ def test_frequency_loss_weighs_the_fine_twice_the_flat() -> None:
     zero = torch.zeros_like(flat)
     ratio = latent_frequency_loss(fine, zero) / latent_frequency_loss(flat, zero)
     assert float(ratio) == pytest.approx(2.0, rel=1e-5)
+
+
+def test_frequency_loss_compares_magnitudes_alone() -> None:
+    pred, target, _ = latents((8, 12))
+    assert float(latent_frequency_loss(pred.roll(3, dims=-1), pred)) < 1e-5  # moved: other phases
+    assert float(latent_frequency_loss(-target, target)) < 1e-6
 
 
 def test_frequency_loss_has_a_gradient_everywhere_and_none_under_the_mask() -> None:

@@ -247,10 +247,13 @@ def _preset(name: str, prior: Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(name, _SD21_UNET, _SD21_VAE, prior, (2, 1024), CONVENTIONS["v1.1"])
 
 
+#: A prior this small knows pictures of one size: it sees 196 pixels on the shorter side of any frame.
+_TINY_CONVENTIONS = dataclasses.replace(
+    CONVENTIONS["normalized"], name="normalized-196", prior_side=196
+)
+
 PRESETS: dict[str, ModelSpec] = {
-    "tiny": ModelSpec(
-        "tiny", _TINY_UNET, _TINY_VAE, _TINY_PRIOR, (2, 64), CONVENTIONS["normalized"]
-    ),
+    "tiny": ModelSpec("tiny", _TINY_UNET, _TINY_VAE, _TINY_PRIOR, (2, 64), _TINY_CONVENTIONS),
     "small": _preset("small", DEPTH_ANYTHING_V2["s"]),
     "base": _preset("base", DEPTH_ANYTHING_V2["b"]),
     "large": _preset("large", DEPTH_ANYTHING_V2["l"]),

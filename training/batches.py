@@ -78,12 +78,13 @@ class Frames(TorchDataset[Item]):
     def item(self, sample: Sample, which: int, flipped: bool) -> Item:
         """A sample of set ``which`` as it is trained on."""
         sample = flip(sample) if flipped else sample
-        return item(sample, self.config, self.config.train[which].far_is_valid)
+        one = self.config.train[which]
+        return item(sample, self.config.size(one), one.far_is_valid)
 
 
-def item(sample: Sample, config: DataConfig, far_is_valid: bool) -> Item:
-    """A sample at the training size: images, depth, target, valid, mask (``tasks.Batch``)."""
-    sample = resize_sample(sample, config.height, config.width)
+def item(sample: Sample, size: tuple[int, int], far_is_valid: bool) -> Item:
+    """A sample at height and width: images, depth, target, valid, mask (``tasks.Batch``)."""
+    sample = resize_sample(sample, *size)
     try:
         target = normalise_depth(sample.depth, sample.valid)
     except DataError as error:

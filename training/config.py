@@ -61,6 +61,7 @@ class SetConfig:
         frames: only the first so many; None = all.
         weight: share of the micro-batches that come from this set.
         depth_scale: kind "rgbd": stored units per metre.
+        height, width: frame size, in place of ``data``'s: a micro-batch comes from one set.
         far_is_valid: teach pixels without depth as farthest: where they are sky, as in rendered
             scenes. Else they are masked.
     """
@@ -73,6 +74,8 @@ class SetConfig:
     frames: int | None = None
     weight: float = 1.0
     depth_scale: float = 1000.0
+    height: int | None = None
+    width: int | None = None
     far_is_valid: bool = False
 
 
@@ -100,6 +103,10 @@ class DataConfig:
     latents: str | None = None
     bad_samples: int = 100
     workers: int = 2
+
+    def size(self, one: SetConfig) -> tuple[int, int]:
+        """Height and width of a set's frames in training."""
+        return one.height or self.height, one.width or self.width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +203,8 @@ class TrainConfig:
 def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
     o, r, d = c.optimizer, c.run, c.data
     sets = (*d.train, *((d.validation,) if d.validation else ()))
+    if not d.train:
+        return [(False, "data.train names no set: add a [[data.train]] table")]
     return [
         (c.task in TASKS, f"task is {c.task!r}; it must be one of {', '.join(TASKS)}"),
         (
@@ -206,7 +215,6 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
             not c.model.widen or (c.model.checkpoint is not None and c.model.prior is not None),
             "model.widen joins a prior to a checkpoint: name both",
         ),
-        (len(d.train) > 0, "data.train names no set: add a [[data.train]] table"),
         (
             all(s.kind in SETS for s in sets),
             f"a set's kind must be one of {', '.join(SETS)}",
@@ -215,7 +223,10 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
             all(s.weight > 0 and (s.frames is None or s.frames > 0) for s in sets),
             "a set's weight and frames must be above 0",
         ),
-        (d.height > 0 and d.width > 0, "data.height and data.width must be above 0"),
+        (
+            min(n for s in sets for n in d.size(s)) > 0,
+            "height and width must be above 0",
+        ),
         (0 <= d.flip <= 1, "data.flip is a probability, 0 to 1"),
         (
             d.latents is None or (c.task == "unet" and not d.augment),

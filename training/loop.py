@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
@@ -44,6 +45,8 @@ def train(config: TrainConfig, progress: Say, dry_run: bool = False) -> Path | N
     accelerator = _accelerator(config)
     say = progress if accelerator.is_main_process else _silent
     model = starting_model(config.model, config.run.seed).to(accelerator.device)
+    # Convolutions in half precision are up to twice as fast so, on CPU and GPU.
+    model = model.to(memory_format=torch.channels_last)
     task = make_task(config, model)
     stepper = Stepper(config, task, accelerator)
     say(

@@ -63,7 +63,8 @@ class Validation:
     def _batch(self, index: int, device: torch.device) -> Batch:
         validation = self.config.data.validation
         assert validation is not None
-        frame = item(self.set[index], self.config.data, validation.far_is_valid)
+        data = self.config.data
+        frame = item(self.set[index], data.size(validation), validation.far_is_valid)
         return {key: value.to(device) for key, value in default_collate([frame]).items()}
 
 

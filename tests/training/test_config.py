@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.training.config import LossConfig, config_from_json, read_config
+from apdepth_deploy.training.config import (
+    LossConfig,
+    OptimizerConfig,
+    config_from_json,
+    read_config,
+)
 
 SMALLEST = """
 output = "run"
@@ -86,3 +91,21 @@ def test_latents_of_varied_frames_cannot_be_kept() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.toml: can't be read"):
         read_config(tmp_path / "none.toml")
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_can_be_read(path: Path) -> None:
+    config = read_config(path)
+    assert config.output.startswith(("runs/", "out/"))
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    config = read_config(next(path for path in RECIPES if path.stem == "paper"))
+    assert (config.loss, config.optimizer) == (LossConfig(), OptimizerConfig())
+    hypersim, vkitti = config.data.train
+    assert hypersim.weight / (hypersim.weight + vkitti.weight) == 0.9
+    assert (config.data.size(hypersim), config.data.size(vkitti)) == ((480, 640), (352, 1216))
+    assert config.optimizer.batch * config.run.steps == 800_000

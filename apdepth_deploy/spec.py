@@ -247,7 +247,7 @@ def _preset(name: str, prior: Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(name, _SD21_UNET, _SD21_VAE, prior, (2, 1024), CONVENTIONS["v1.1"])
 
 
-#: A prior this small knows pictures of one size: it sees 196 pixels on the shorter side of any frame.
+#: A prior this small knows pictures of one size: any frame's shorter side becomes 196 pixels.
 _TINY_CONVENTIONS = dataclasses.replace(
     CONVENTIONS["normalized"], name="normalized-196", prior_side=196
 )

@@ -216,12 +216,12 @@ class VaeTask(Task):
         }
 
     def _picture(self, batch: Batch) -> Tensor:
-        """Frames, depth and disparity by turns, two to one to one: [B,3,H,W] in [-1, 1]."""
+        """Frames, depth and disparity by turns, one to two to one: [B,3,H,W] in [-1, 1]."""
         frame = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
         depth = batch["target"][:, None].expand_as(frame)
         disparity = stretch(1.0 / (batch["target"][:, None] + 1.5)).expand_as(frame)
         turn = batch["number"][:, None, None, None] % 4
-        return torch.where(turn % 2 == 0, frame, torch.where(turn == 1, depth, disparity))
+        return torch.where(turn % 2 == 1, depth, torch.where(turn == 0, frame, disparity))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:

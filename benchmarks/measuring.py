@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -21,11 +22,13 @@ class Run:
     peak_gb: float
 
 
-def run(*words: str) -> Run:
-    """Run ``apdepth-deploy WORDS`` and measure it."""
+def run(*words: str, stderr: TextIO | None = None) -> Run:
+    """Run ``apdepth-deploy WORDS`` and measure it; what it says goes to ``stderr``."""
     command = [sys.executable, "-m", "apdepth_deploy", *words]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
+    process = subprocess.Popen(  # noqa: S603 - our own words
+        command, stdout=subprocess.DEVNULL, stderr=stderr
+    )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:

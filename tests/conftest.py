@@ -113,3 +113,31 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def write_hypersim() -> Callable[[Path, int], None]:
+    """Writes ``RAW/ai_001_001`` as Hypersim is released: so many frames with a wall at 3 m."""
+    return _write_hypersim
+
+
+def _write_hypersim(raw: Path, frames: int) -> None:
+    import h5py
+
+    rows, columns = np.indices((768, 1024))
+    x, y = columns + 0.5 - 512, rows + 0.5 - 384
+    distance = 3.0 * np.sqrt(x**2 + y**2 + 886.81**2) / 886.81
+    distance[0, 0] = np.nan
+    entity = np.ones((768, 1024), np.int32)
+    entity[-100:] = -1
+    color = np.full((768, 1024, 3), 0.5) + columns[..., None] / 2048
+    for folder, name, array in (
+        ("final", "color", color.astype(np.float16)),
+        ("geometry", "depth_meters", distance.astype(np.float16)),
+        ("geometry", "render_entity_id", entity),
+    ):
+        place = raw / "ai_001_001" / "images" / f"scene_cam_00_{folder}_hdf5"
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(frames):
+            with h5py.File(place / f"frame.{number:04d}.{name}.hdf5", "w") as file:
+                file.create_dataset("dataset", data=array, compression="gzip")

@@ -55,8 +55,10 @@ def train(config: TrainConfig, progress: Say, dry_run: bool = False) -> Path | N
     )
     share = Share(accelerator.process_index, accelerator.num_processes)
     if dry_run:
-        losses = stepper.step(0, micro_batches(config, share, start=0))
-        say(f"one step: {_numbers(losses)}; nothing is written")
+        batches = micro_batches(config, share, start=0)
+        began = time.monotonic()
+        losses = stepper.step(0, batches)
+        say(f"one step: {_numbers(losses)}; {time.monotonic() - began:.1f} s; nothing is written")
         return None
     checkpoints = Checkpoints(config, writes=accelerator.is_main_process)
     accelerator.wait_for_everyone()

@@ -27,8 +27,8 @@ def readme_commands() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, micro_spec):
-    """What the README's lines name: a checkpoint, a unet folder, a prior, photos."""
+def workplace(tmp_path_factory, micro_spec, write_hypersim):
+    """What the README's lines name: a checkpoint, a unet folder, a prior, photos, data, recipes."""
     from apdepth_deploy.checkpoint import save_checkpoint
     from apdepth_deploy.model import ApDepth
 
@@ -41,6 +41,12 @@ def workplace(tmp_path_factory, micro_spec):
     (folder / "photos").mkdir()
     photo = ROOT / "apdepth_deploy/data/bicycle.jpg"
     (folder / "photos" / "bicycle.jpg").write_bytes(photo.read_bytes())
+    (folder / "training").symlink_to(ROOT / "training")
+    write_hypersim(folder / "RAW", 1)
+    (folder / "metadata_images_split_scene_v1.csv").write_text(
+        "scene_name,camera_name,frame_id,included_in_public_release,exclude_reason,"
+        "split_partition_name\nai_001_001,cam_00,0,True,,train\n"
+    )
     return folder
 
 
@@ -67,6 +73,8 @@ def test_every_command_does_what_the_readme_says(workplace):
     assert {r.precision for r in depths} == {"fp32", "fp16"} and bundle.frame_shape == (1, 480, 640)
     assert all(r.max_abs <= 1e-4 for r in depths if r.precision == "fp32")
     assert all(r.mean_abs <= 2e-3 and r.bad == 0 for r in depths if r.precision == "fp16")
+    assert json.loads((workplace / "results/results.json").read_text())["frames"] == 2
+    assert (workplace / "hypersim/ai_001_001/rgb_cam_00_fr0000.png").is_file()
     assert json.loads(run(["", "inspect", "bundle", "--json"], workplace).stdout)["parity"]
 
 

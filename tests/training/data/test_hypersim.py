@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,31 +20,9 @@ HEADER = (
 )
 
 
-def write_frame(root: Path, scene: str, number: int) -> None:
-    """One frame of 1024x768, float16 as released, with a wall 3 m before the camera."""
-    images = root / scene / "images"
-    rows, columns = np.indices((768, 1024))
-    x, y = columns + 0.5 - 512, rows + 0.5 - 384
-    distance = 3.0 * np.sqrt(x**2 + y**2 + 886.81**2) / 886.81
-    distance[0, 0] = np.nan
-    entity = np.ones((768, 1024), np.int32)
-    entity[-100:] = -1
-    color = np.full((768, 1024, 3), 0.5) + columns[..., None] / 2048
-    for folder, name, array in (
-        ("final", "color", color.astype(np.float16)),
-        ("geometry", "depth_meters", distance.astype(np.float16)),
-        ("geometry", "render_entity_id", entity),
-    ):
-        place = images / f"scene_cam_00_{folder}_hdf5"
-        place.mkdir(parents=True, exist_ok=True)
-        with h5py.File(place / f"frame.{number:04d}.{name}.hdf5", "w") as file:
-            file.create_dataset("dataset", data=array, compression="gzip")
-
-
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    write_frame(tmp_path / "raw", "ai_001_001", 0)
-    write_frame(tmp_path / "raw", "ai_001_001", 1)
+def raw(tmp_path: Path, write_hypersim: Callable[[Path, int], None]) -> Path:
+    write_hypersim(tmp_path / "raw", 2)
     (tmp_path / "splits.csv").write_text(
         HEADER
         + "ai_001_001,cam_00,0,True,,train\n"

@@ -1,4 +1,4 @@
-"""Losses, in torch; float32, whatever the precision of the training. Latents are [B,C,h,w]."""
+"""Losses, in torch, never below float32, whatever the training runs in. Latents are [B,C,h,w]."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def latent_mse(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
         mask: bool [B,1,h,w] or [B,C,h,w]; None = everywhere. Where it is empty the loss is 0.
     """
     _check(pred, target)
-    error = (pred.float() - target.float()) ** 2
+    error = (_at_least_float32(pred) - _at_least_float32(target)) ** 2
     return error.mean() if mask is None else _masked_mean(error, mask)
 
 
@@ -48,21 +48,22 @@ def latent_frequency_loss(
     if p not in (1, 2):
         raise UsageError(f"p must be 1 or 2, not {p}")
     difference = _magnitudes(pred, mask) - _magnitudes(target, mask)
-    weight = _high_pass(pred.shape[-2], pred.shape[-1], high_pass, pred.device)
+    weight = _high_pass(pred.shape[-2], pred.shape[-1], high_pass, difference)
     loss: Tensor = (weight * difference.abs() ** p).mean()
     return loss
 
 
 def _magnitudes(latent: Tensor, mask: Tensor | None) -> Tensor:
     """Eq. 7 and 8: |FFTShift(FFT2(latent))|, [B,C,h,w], of what the mask keeps."""
-    kept = latent.float() if mask is None else latent.float() * mask
+    latent = _at_least_float32(latent)
+    kept = latent if mask is None else latent * mask
     return torch.fft.fftshift(torch.fft.fft2(kept), dim=(-2, -1)).abs()
 
 
-def _high_pass(height: int, width: int, strength: float, device: torch.device) -> Tensor:
+def _high_pass(height: int, width: int, strength: float, like: Tensor) -> Tensor:
     """Eq. 10: [h,w], 1 at zero frequency, rising linearly to 1 + strength in the corner."""
-    y = torch.arange(height, device=device, dtype=torch.float32) - height // 2
-    x = torch.arange(width, device=device, dtype=torch.float32) - width // 2
+    y = torch.arange(height, device=like.device, dtype=like.dtype) - height // 2
+    x = torch.arange(width, device=like.device, dtype=like.dtype) - width // 2
     radius = torch.hypot(y[:, None], x[None])
     return 1.0 + strength * radius / (radius.max() + _EPS)
 
@@ -76,7 +77,7 @@ def latent_mask(valid: Tensor, stride: int = 8) -> Tensor:
 def pixel_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute error of depth [B,H,W] over its valid pixels; 0 where there are none."""
     _check(pred, target)
-    return _masked_mean((pred.float() - target.float()).abs(), valid)
+    return _masked_mean((_at_least_float32(pred) - _at_least_float32(target)).abs(), valid)
 
 
 def scale_shift_invariant_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -106,13 +107,17 @@ def gradient_matching_loss(pred: Tensor, target: Tensor, valid: Tensor, scales: 
 
 def _standardised(values: Tensor, valid: Tensor) -> Tensor:
     """[B,H,W] less each image's median, over its mean absolute deviation, both of valid pixels."""
-    values = values.float()
+    values = _at_least_float32(values)
     known = torch.where(valid, values, torch.nan).flatten(1)
     middle = known.nanmedian(dim=1).values.nan_to_num()[:, None, None]
     centred = values - middle
     count = valid.flatten(1).sum(dim=1).clamp_min(1)
     deviation = (centred.abs() * valid).flatten(1).sum(dim=1) / count
     return centred / deviation.clamp_min(_EPS)[:, None, None]
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

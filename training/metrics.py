@@ -81,7 +81,8 @@ def _counted(
     """The pixels that count, as float64. Raises DataError where there are none, or they can't."""
     if not pred.shape == gt.shape == mask.shape:
         raise DataError(f"pred {pred.shape}, gt {gt.shape} and mask {mask.shape} differ in shape")
-    x, y = pred[mask].astype(np.float64), gt[mask].astype(np.float64)
+    counts = np.asarray(mask, dtype=bool)
+    x, y = pred[counts].astype(np.float64), gt[counts].astype(np.float64)
     if y.size == 0:
         raise DataError("no pixel counts: the mask is empty")
     if y.min() <= 0:

@@ -17,7 +17,7 @@ from apdepth_deploy.training.losses import (
     scale_shift_invariant_loss,
 )
 
-SIZES = [(8, 12), (9, 13), (8, 13), (1, 5)]
+SIZES = [(8, 12), (9, 13), (8, 13), (1, 5), (60, 80)]
 
 
 def latents(size: tuple[int, int], seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -58,6 +58,12 @@ def test_frequency_loss(size: tuple[int, int], p: int, masked: bool, high_pass: 
     loss = latent_frequency_loss(pred, target, chosen, p=p, high_pass=high_pass)
     expected = reference(pred, target, chosen, p, high_pass)
     assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_float64_stays_float64() -> None:
+    pred, target, mask = (x.double() for x in latents((9, 13)))
+    loss = latent_frequency_loss(pred, target, mask > 0)
+    assert float(loss) == pytest.approx(reference(pred, target, mask > 0, 1, 1.0), rel=1e-13)
 
 
 def test_frequency_loss_weighs_the_fine_twice_the_flat() -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle
+from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle, Graph
 from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.tensorrt import TARGETS
@@ -16,7 +16,7 @@ from .chain import Chain
 from .predictor import Predictor
 from .tensorrt.choice import UnfitError, check_hashes, choose_engines
 
-BACKENDS = ("auto", "onnxruntime", "torch", *TARGETS)
+BACKENDS = ("auto", "onnxruntime", "openvino", "torch", *TARGETS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 
 #: Which precision each kind of device runs best, best first.
@@ -47,9 +47,11 @@ def load(
 
     Args:
         bundle: the folder that ``export`` wrote.
-        backend: "onnxruntime", "tensorrt-rtx", "tensorrt", "torch", or "auto": the first that can
-            run of a TensorRT engine in the bundle, ONNX Runtime on CUDA, ONNX Runtime on the CPU.
-        precision: "fp32", "fp16" or "bf16"; by default what the device runs best.
+        backend: "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt", "torch", or "auto": the
+            first that can run of a TensorRT engine in the bundle, ONNX Runtime on CUDA, ONNX
+            Runtime on the CPU.
+        precision: "fp32", "fp16" or "bf16"; by default what the device runs best. With OpenVINO
+            "bf16" is the arithmetic, on processors that have it, of a graph of any precision.
         graph: "fused" or "staged"; by default the fused one where there is one.
         device: "auto" (CUDA where the backend has it), "cpu", "cuda", or "cuda:1" and so on for
             TensorRT and torch.
@@ -65,6 +67,8 @@ def load(
     _check_names(backend, wanted)
     if backend == "torch":
         return _load_torch(opened, device, checkpoint)
+    if backend == "openvino":
+        return _load_openvino(opened, wanted)
     if backend in TARGETS:
         return _load_engines(opened, backend, wanted)
     passed_over = []
@@ -112,17 +116,42 @@ def _load_engines(bundle: Bundle, target: str, wanted: Wanted) -> Predictor:
 
 def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor:
     place, why = _device("onnxruntime", wanted.device)
-    kind, chosen = _choose(bundle.chains, place, wanted)
-    graphs = bundle.chain_graphs(kind, chosen)
-    if wanted.check_hashes:
-        for graph in graphs:
-            bundle.check_hash(graph.file)
-            bundle.check_hash(graph.data)
+    kind, chosen = _choose(bundle.chains, f"ONNX Runtime on {place}", _PREFERRED[place], wanted)
+    graphs = _graphs(bundle, kind, chosen, wanted)
     from .onnxruntime_backend import OrtChain
 
     reason = f"onnxruntime on {place}, {chosen}, {kind} graph: {why}{skipped}"
     chain = OrtChain(bundle, graphs, place)
     return Predictor(chain, chosen, reason, bundle.spec.latent_stride)
+
+
+def _load_openvino(bundle: Bundle, wanted: Wanted) -> Predictor:
+    """bfloat16 only where it is asked for: it is no graph's precision but the processor's."""
+    if wanted.device not in ("auto", "cpu"):
+        raise UsageError(f"openvino runs on the CPU, not on {wanted.device}")
+    _require("openvino")
+    from .openvino_backend import OvChain, has_bf16
+
+    arithmetic = "bf16" if wanted.precision == "bf16" else "fp32"
+    if arithmetic == "bf16":
+        if not has_bf16():
+            raise BackendError("this processor has no bfloat16: use --precision fp32")
+        wanted = dataclasses.replace(wanted, precision=None)
+    kind, chosen = _choose(bundle.chains, "OpenVINO on cpu", _PREFERRED["cpu"], wanted)
+    chain = OvChain(bundle, _graphs(bundle, kind, chosen, wanted), arithmetic)
+    precision = "bf16" if arithmetic == "bf16" else chosen
+    reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: as asked"
+    return Predictor(chain, precision, reason, bundle.spec.latent_stride)
+
+
+def _graphs(bundle: Bundle, kind: str, precision: str, wanted: Wanted) -> tuple[Graph, ...]:
+    """The graphs of a chain, their files compared with the manifest. Raises BundleError."""
+    graphs = bundle.chain_graphs(kind, precision)
+    if wanted.check_hashes:
+        for graph in graphs:
+            bundle.check_hash(graph.file)
+            bundle.check_hash(graph.data)
+    return graphs
 
 
 def _load_torch(bundle: Bundle, device: str, checkpoint: str | None) -> Predictor:
@@ -180,9 +209,15 @@ def _device(backend: str, device: str) -> tuple[str, str]:
     return "cuda" if device == "cuda:0" else device, "as asked"
 
 
-def _choose(chains: list[tuple[str, str]], place: str, wanted: Wanted) -> tuple[str, str]:
-    """(kind, precision) of the chain to run: the device's favourite, fused before staged."""
-    runs, precision = _PREFERRED[place], wanted.precision
+def _choose(
+    chains: list[tuple[str, str]], engine: str, runs: tuple[str, ...], wanted: Wanted
+) -> tuple[str, str]:
+    """(kind, precision) of the chain to run: the engine's favourite, fused before staged.
+
+    Args:
+        engine: what runs it and where, for messages; runs: its precisions, best first.
+    """
+    precision = wanted.precision
     precisions = runs if precision is None else (precision,)
     kinds = KINDS if wanted.graph is None else (wanted.graph,)
     for choice in precisions:
@@ -191,9 +226,9 @@ def _choose(chains: list[tuple[str, str]], place: str, wanted: Wanted) -> tuple[
                 return kind, choice
     there = ", ".join(f"{kind} {p}" for kind, p in chains) or "no graphs"
     if precision is not None and precision not in runs:
-        raise BackendError(f"ONNX Runtime on {place} runs {', '.join(runs)}, not {precision}")
+        raise BackendError(f"{engine} runs {', '.join(runs)}, not {precision}")
     raise BackendError(
-        f"the bundle has {there}; ONNX Runtime on {place} needs {' or '.join(precisions)}"
+        f"the bundle has {there}; {engine} needs {' or '.join(precisions)}"
         + ("" if wanted.graph is None else f" {wanted.graph}")
         + f": export with --precision {precisions[0]}"
         + ("" if wanted.graph is None else f" --graph {wanted.graph}")
@@ -202,7 +237,7 @@ def _choose(chains: list[tuple[str, str]], place: str, wanted: Wanted) -> tuple[
 
 def _require(module: str) -> None:
     if importlib.util.find_spec(module) is None:
-        extra = {"onnxruntime": "onnxruntime", "torch": "export"}[module]
+        extra = "export" if module == "torch" else module
         raise BackendError(f"{module} is not installed: pip install 'apdepth-deploy[{extra}]'")
 
 

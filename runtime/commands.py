@@ -22,7 +22,7 @@ def infer(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders, or quoted globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the depth.")],
     backend: Annotated[
-        str, typer.Option(help="auto, onnxruntime, tensorrt-rtx, tensorrt, torch.")
+        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt-rtx, tensorrt, torch.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[

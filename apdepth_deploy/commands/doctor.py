@@ -29,6 +29,7 @@ _PACKAGES = (
     "pillow",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "torch",
     "diffusers",
     "transformers",
@@ -70,6 +71,7 @@ def examine() -> dict[str, Any]:
             "onnxruntime on cpu": _ability(
                 [] if providers else ["pip install 'apdepth-deploy[onnxruntime]'"]
             ),
+            "openvino on cpu": _ability(_needs_module("openvino", "openvino")),
             "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
             "torch": _export_ability(packages),
             **_tensorrt_abilities(gpus),

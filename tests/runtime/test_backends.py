@@ -48,7 +48,7 @@ def test_predicting_needs_neither_torch_nor_onnx(micro_bundle: Path) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-@pytest.mark.parametrize("module", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("module", ["onnxruntime", "openvino", "torch"])
 def test_an_engine_that_is_not_installed_is_named(
     micro_bundle: Path, module: str, run_script: RunScript
 ) -> None:
@@ -72,6 +72,7 @@ def test_an_engine_that_is_not_installed_is_named(
         ({"device": "cuda"}, BackendError, "onnxruntime finds no CUDA device .*--device cpu"),
         ({"precision": "bf16"}, BackendError, "on cpu runs fp32, fp16, not bf16"),
         ({"backend": "torch", "precision": "fp16"}, UsageError, "torch runs in fp32, not fp16"),
+        ({"backend": "openvino", "device": "cuda"}, UsageError, "runs on the CPU, not on cuda"),
         ({"backend": "torch"}, CheckpointError, "pass --checkpoint"),
         ({"backend": "torch", "checkpoint": "/nope"}, CheckpointError, "/nope"),
     ],

@@ -1,0 +1,95 @@
+"""OpenVINO on the CPU: float32, or bfloat16 where the processor multiplies it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from apdepth_deploy.bundle import Bundle, Graph
+from apdepth_deploy.errors import BackendError, BundleError
+from apdepth_deploy.image import ImageArray
+
+from .chain import STAGE_OF, Chain, Finished, FloatArray
+from .tensorrt.runtime_cache import cache_folder
+
+
+def has_bf16() -> bool:
+    """Whether this processor has bfloat16 instructions that OpenVINO uses."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OvChain(Chain):
+    """The graphs of one chain, compiled for this CPU and run one after the other."""
+
+    backend = "openvino"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, graphs: tuple[Graph, ...], arithmetic: str) -> None:
+        """
+        Args:
+            arithmetic: "fp32" or "bf16": what is computed in, whatever the graphs' weights are.
+
+        Raises BundleError: a damaged graph.
+        """
+        self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
+        self.graphs = tuple(graph.name for graph in graphs)
+        self._compiled = [_Compiled(bundle, graph, arithmetic) for graph in graphs]
+
+    def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
+        """See ``Chain.run``. Safe to call from several threads."""
+        tensors: dict[str, Any] = {"image": frames}
+        for compiled in self._compiled:
+            tensors |= compiled.run(tensors)
+            if finished is not None:
+                finished(compiled.name)
+        return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+
+
+class _Compiled:
+    """One graph. Its requests, with their buffers, are kept and lent to one thread at a time."""
+
+    def __init__(self, bundle: Bundle, graph: Graph, arithmetic: str) -> None:
+        import openvino
+
+        self.name = graph.name
+        self._inputs = [tensor.name for tensor in graph.inputs]
+        # Left alone, OpenVINO computes in bfloat16 wherever the processor can.
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[arithmetic],
+        }
+        folder = cache_folder()
+        if folder is not None:
+            settings["CACHE_DIR"] = str(folder / "openvino")
+        path = bundle.path(graph.file)
+        try:
+            self._model = openvino.Core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            raise BundleError(f"{graph.file}: OpenVINO can't load it: {_line(error)}") from error
+        self._idle: list[Any] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[Any]:
+        with self._lock:
+            request = self._idle.pop() if self._idle else self._model.create_infer_request()
+        yield request  # one that failed is not used again
+        with self._lock:
+            self._idle.append(request)
+
+    def run(self, tensors: dict[str, Any]) -> dict[str, FloatArray]:
+        feeds = {name: tensors[name] for name in self._inputs}
+        with self._request() as request:
+            try:
+                results = request.infer(feeds, share_inputs=True)
+            except RuntimeError as error:
+                raise BackendError(f"OpenVINO failed on {self._inputs}: {_line(error)}") from error
+            return {output.any_name: value.copy() for output, value in results.items()}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-openvino = pytest.importorskip("openvino")
-
 from apdepth_deploy import load
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.runtime import openvino_backend

@@ -1,7 +1,8 @@
-"""The GPU check's frame, which decides what a run without a GPU, or without time, leaves behind."""
+"""What the benchmarks are made of: the GPU check's frame, and the ablation's configurations."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import subprocess
 import sys
@@ -11,17 +12,24 @@ from types import ModuleType
 import pytest
 import torch
 
+from apdepth_deploy.training.config import read_config
+from apdepth_deploy.training.schedule import loss_weights
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
+
+
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPT.with_stem(name))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def gpu_check() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_check", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_check"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("gpu_check")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -74,3 +82,25 @@ def test_the_table_compares_with_the_authors_way(gpu_check: ModuleType) -> None:
         ["torch", "eager", "fp32", "10.00", "9.00", "1.00", "x", "-"],
         ["engine", "2.50", "-", "4.00", "x", "MISS"],
     ]
+
+
+def test_the_ablation_changes_one_thing_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    ablation = load_script("ablation")
+    arguments = argparse.Namespace(
+        steps=100, frames=8, runs=Path("runs"), scenes=Path("scenes"), output=Path("out")
+    )
+    runs = []
+    for name in ablation.ROWS:
+        path = tmp_path / "config.toml"
+        path.write_text(ablation.configuration(name, Path("here"), arguments))
+        runs.append(read_config(path))
+    bare, first, second, both = runs
+    assert bare.model.prior == "none" and first.model.prior == "runs/prior/checkpoint/prior"
+    assert [loss_weights(run.loss, 95) for run in runs] == [(1.0, 0.0)] * 4
+    last = [loss_weights(run.loss, 96) for run in runs]
+    assert last == [(1.0, 0.0), (1.0, 0.0), (0.0, 0.5), (1.0, 0.5)]
+    assert first.data == second.data == both.data
+    assert bare.optimizer == first.optimizer == second.optimizer == both.optimizer

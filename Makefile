@@ -54,7 +54,8 @@ weights: $(READY)
 	$(BIN)/apdepth-deploy train training/recipes/tiny_vae.toml
 	$(BIN)/apdepth-deploy train training/recipes/tiny_prior.toml
 	$(BIN)/apdepth-deploy train training/recipes/tiny_unet.toml
-	$(BIN)/apdepth-deploy evaluate out/tiny/unet/checkpoint out/synthetic --set synthetic \
+	$(BIN)/apdepth-deploy train training/recipes/tiny_finetune.toml
+	$(BIN)/apdepth-deploy evaluate out/tiny/finetune/checkpoint out/synthetic --set synthetic \
 	    --output out/tiny/evaluation
 	$(BIN)/python -m apdepth_deploy.training.ship out/tiny apdepth_deploy/data/weights/tiny
 

@@ -1,10 +1,11 @@
 """The paper's ablation on rendered scenes: no prior or a prior, one stage or two.
 
-    python benchmarks/ablation.py [--steps 1500] [--runs out/tiny] [--scenes out/synthetic]
+    python benchmarks/ablation.py [--steps 800] [--runs out/tiny] [--scenes out/synthetic]
 
 Needs the VAE and the prior that `make weights` trains. Every row trains the `tiny` U-Net from the
 same seed, on the same frames in the same order, and is scored on the held-out split. Frozen
-networks run once a frame (``data.latents``), so there is flipping and no other augmentation.
+networks run once a frame (``data.latents``: those of `make weights`, where there is a prior), so
+there is flipping and no other augmentation.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ METRICS = ("abs_rel", "delta1", "boundary_f1")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--frames", type=int, default=2400)
     parser.add_argument("--runs", type=Path, default=Path("out/tiny"))
     parser.add_argument("--scenes", type=Path, default=Path("out/synthetic"))
@@ -112,7 +113,7 @@ def configuration(name: str, folder: Path, arguments: argparse.Namespace) -> str
         output=folder / "run",
         prior=arguments.runs / "prior/checkpoint/prior" if has_prior else "none",
         runs=arguments.runs,
-        latents=arguments.output / ("latents" if has_prior else "latents_no_prior"),
+        latents=arguments.runs / "latents" if has_prior else arguments.output / "latents",
         scenes=arguments.scenes,
         frames=arguments.frames,
         loss=loss.format(never=steps, second=steps - steps // 25),

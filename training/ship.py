@@ -1,9 +1,9 @@
-"""The three runs of `make weights` to the checkpoint that ships with the package.
+"""The runs of `make weights` to the checkpoint that ships with the package.
 
     python -m apdepth_deploy.training.ship RUNS TARGET
 
-RUNS holds ``vae/``, ``prior/`` and ``unet/``, as the recipes write them; TARGET becomes a
-checkpoint folder of half the size, with the three runs' records. A model card that is there stays.
+RUNS holds one folder a recipe, as the recipes write them; TARGET becomes a checkpoint folder of
+half the size, with the runs' records. A model card that is there stays.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from apdepth_deploy.model import ApDepth
 from .checkpoints import RECORD_FILE
 
 CARD = "README.md"
-_RUNS = ("vae", "prior", "unet")
+#: In the order of training: the last holds the finished model.
+_RUNS = ("vae", "prior", "unet", "finetune")
 
 
 def ship(runs: Path, target: Path) -> None:
-    """Write ``target`` from the U-Net run's model, its weights rounded to float16.
+    """Write ``target`` from the last run's model, its weights rounded to float16.
 
     Raises CheckpointError, OutputError; what stood in ``target`` is then untouched.
     """
-    model = ApDepth.from_checkpoint(str(runs / "unet" / "checkpoint")).half()
+    model = ApDepth.from_checkpoint(str(runs / _RUNS[-1] / "checkpoint")).half()
     with atomic_folder(target, replaces=_is_shipped) as folder:
         save_checkpoint(model, folder)
         for run in _RUNS:

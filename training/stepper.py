@@ -31,10 +31,10 @@ class Stepper:
         self.micro_batches = config.optimizer.batch // config.optimizer.micro_batch
         self.accumulation = self._accumulation()
         self.parameters = [p for p in task.network.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(self.parameters, lr=config.optimizer.lr)
+        adam = torch.optim.Adam(self.parameters, lr=config.optimizer.lr, fused=True)
         self.network, self.optimizer = accelerator.prepare(task.network, adam)
         decay = config.optimizer.ema
-        self.ema = None if decay is None else EMAModel(self.parameters, decay=decay)
+        self.ema = None if decay is None else EMAModel(self.parameters, decay=decay, foreach=True)
 
     def _accumulation(self) -> int:
         """Micro-batches that each process takes for a step."""

@@ -13,7 +13,7 @@ import torch
 from apdepth_deploy.checkpoint import shipped_folder
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
-from apdepth_deploy.training.config import config_from_json
+from apdepth_deploy.training.config import config_from_json, read_config
 from apdepth_deploy.training.data.eval_sets import EvalSet
 from apdepth_deploy.training.data.sample import Sample
 from apdepth_deploy.training.evaluation.protocol import score
@@ -71,10 +71,12 @@ def test_a_folder_of_that_name_comes_first(
 
 
 def test_its_records_are_of_the_recipes(folder: Path) -> None:
-    for run in ("vae", "prior", "unet"):
+    recipes = Path(__file__).parents[2] / "training" / "recipes"
+    for run in ("vae", "prior", "unet", "finetune"):
         record = json.loads((folder / f"{run}.json").read_text())
         config = config_from_json(record["config"])
-        assert config.task == run and record["steps"] == config.run.steps
+        assert config == read_config(recipes / f"tiny_{run}.toml")
+        assert record["steps"] == config.run.steps
         assert all(one.kind == "synthetic" for one in config.data.train)
 
 

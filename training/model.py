@@ -13,6 +13,7 @@ from transformers import DepthAnythingForDepthEstimation
 from apdepth_deploy.checkpoint import assemble, load_prior, load_vae
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.model.networks import empty_prior
+from apdepth_deploy.model.random_weights import fill
 from apdepth_deploy.spec import ModelSpec, named_conventions, preset, without_prior
 
 from .config import ModelConfig
@@ -55,11 +56,22 @@ def fresh_model(
         unet = UNet2DConditionModel.from_config(dict(spec.unet))
         vae = (AutoencoderTiny if spec.is_tiny_vae else AutoencoderKL).from_config(dict(spec.vae))
         if prior is None and spec.prior is not None:
-            prior = empty_prior(spec)
-            # The head ends in a ReLU: without a bias half of the networks start out dead.
-            nn.init.constant_(prior.head.conv3.bias, 0.5)
+            prior = _fresh_prior(spec)
         text = torch.randn(1, *spec.text_shape)
     return assemble(spec.name, unet, vae, prior, text, spec.conventions)
+
+
+def _fresh_prior(spec: ModelSpec) -> DepthAnythingForDepthEstimation:
+    """A prior that signals pass from end to end.
+
+    Its library's own initialisation is meant for fine-tuning: the disparity's contrast starts out
+    so far below its mean that bfloat16 rounds it away, and nothing but the bias is learnt.
+    """
+    prior = empty_prior(spec)
+    fill(prior, torch.Generator().manual_seed(torch.initial_seed()))
+    # The head ends in a ReLU: without a bias half of the networks start out dead.
+    nn.init.constant_(prior.head.conv3.bias, 0.5)
+    return prior
 
 
 def _widened(config: ModelConfig) -> ApDepth:

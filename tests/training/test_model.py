@@ -36,6 +36,16 @@ def test_a_seed_gives_the_same_networks(micro_spec: ModelSpec) -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
+def test_a_fresh_priors_contrast_is_more_than_bfloat16_rounds_away(micro_spec: ModelSpec) -> None:
+    frame = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
+    for seed in range(3):
+        prior = fresh_model(micro_spec, seed).prior
+        assert prior is not None
+        with torch.no_grad():
+            disparity = prior.disparity(frame)
+        assert disparity.std() > 30 * disparity.mean() * 2**-9  # half a step of its last bit
+
+
 def test_the_widened_unet_is_the_narrow_one_for_two_equal_latents(
     narrow: Path, prior: Path
 ) -> None:

@@ -48,15 +48,13 @@ class ModelSource:
 
     def load(self) -> ApDepth:
         """The float32 model, a new one each time. Raises CheckpointError, UsageError."""
-        from apdepth_deploy.checkpoint import shipped_folder
         from apdepth_deploy.model import ApDepth
 
         if self.model is not None:
             return copy.deepcopy(self.model)
         if self.seed is not None:
             return ApDepth.from_spec(self._random_spec(), self.seed)
-        has_weights = Path(self.name).is_dir() or shipped_folder(self.name) is not None
-        if self.name in PRESETS and not has_weights:
+        if self.name in PRESETS and not Path(self.name).is_dir():
             raise CheckpointError(
                 f"preset {self.name} has no trained weights: add --random-weights, "
                 "or give a checkpoint folder or hub id"

@@ -232,7 +232,7 @@ def test_random_weights_take_conventions_but_no_trained_parts() -> None:
     with pytest.raises(UsageError, match="random weights"):
         ModelSource("tiny", seed=0, unet="unet").load()
     with pytest.raises(CheckpointError, match="--random-weights"):
-        ModelSource("small").load()
+        ModelSource("tiny").load()
 
 
 # --- the empty prompt ----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def train(config: TrainConfig, progress: Say, dry_run: bool = False) -> Path | N
     say = progress if accelerator.is_main_process else _silent
     model = starting_model(config.model, config.run.seed).to(accelerator.device)
     # Convolutions in half precision are up to twice as fast so, on CPU and GPU.
-    model = model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = make_task(config, model)
     stepper = Stepper(config, task, accelerator)
     say(

@@ -57,7 +57,8 @@ def _magnitudes(latent: Tensor, mask: Tensor | None) -> Tensor:
     """Eq. 7 and 8: |FFTShift(FFT2(latent))|, [B,C,h,w], of what the mask keeps."""
     latent = _at_least_float32(latent)
     kept = latent if mask is None else latent * mask
-    return torch.fft.fftshift(torch.fft.fft2(kept), dim=(-2, -1)).abs()
+    spectrum: Tensor = torch.fft.fftshift(torch.fft.fft2(kept), dim=(-2, -1))
+    return spectrum.abs()
 
 
 def _high_pass(height: int, width: int, strength: float, like: Tensor) -> Tensor:

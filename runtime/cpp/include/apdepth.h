@@ -1,0 +1,192 @@
+/* Depth from camera frames: the C API of apdepth-deploy. This header is the manual.
+ *
+ * A bundle (the folder that `apdepth-deploy export` writes) goes in, depth comes out. Everything
+ * between a frame and its depth is inside the bundle's graph: there is no pre- or post-processing
+ * to write.
+ *
+ *     apdepth_handle *model = NULL;
+ *     if (apdepth_open("bundle", NULL, &model) != APDEPTH_OK) {
+ *         fprintf(stderr, "%s\n", apdepth_last_error());
+ *         return 1;
+ *     }
+ *     apdepth_model_info info;
+ *     info.struct_size = sizeof info;
+ *     apdepth_info(model, &info);
+ *
+ *     int height = info.height.opt, width = info.width.opt;
+ *     float *depth = malloc(sizeof *depth * height * width);
+ *     if (apdepth_infer(model, rgb, height, width, 3 * (size_t)width, depth) != APDEPTH_OK)
+ *         fprintf(stderr, "%s\n", apdepth_last_error());
+ *     free(depth);
+ *     apdepth_close(model);
+ *
+ * Frames   uint8 RGB, three bytes a pixel, rows from the top. They must have the graph's own size:
+ *          nothing is resized here. Export at your camera's size, or resize before.
+ * Depth    float32, affine-invariant, 0 = nearest .. 1 = farthest in the frame.
+ * Threads  Every function may be called from any thread. One handle may be shared by threads that
+ *          infer at the same time. apdepth_close is the exception: no other call on that handle may
+ *          be running or follow.
+ * Errors   Functions return APDEPTH_OK or what failed; apdepth_last_error() says why and what mends
+ *          it. A call that failed wrote nothing that counts. No exception leaves the library.
+ * Memory   The library keeps no pointer of yours after a call returns, except that device memory
+ *          given to apdepth_infer_async is used until its stream has passed that work.
+ */
+#ifndef APDEPTH_H
+#define APDEPTH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define APDEPTH_VERSION_MAJOR 0
+#define APDEPTH_VERSION_MINOR 1
+#define APDEPTH_VERSION_PATCH 0
+
+#if defined(_WIN32)
+#if defined(APDEPTH_BUILDING)
+#define APDEPTH_API __declspec(dllexport)
+#else
+#define APDEPTH_API __declspec(dllimport)
+#endif
+#else
+#define APDEPTH_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a call came to. The names are those of the Python package's exceptions. */
+typedef enum apdepth_status {
+    APDEPTH_OK = 0,
+    APDEPTH_USAGE_ERROR = 1,    /* an argument that can't work: a null pointer, an unknown backend */
+    APDEPTH_IMAGE_ERROR = 2,    /* a frame that this graph doesn't take: another size, short rows */
+    APDEPTH_BUNDLE_ERROR = 3,   /* a bundle that is incomplete, damaged, or of another version */
+    APDEPTH_BACKEND_ERROR = 4,  /* an engine that is missing, or can't run this bundle here */
+    APDEPTH_MEMORY_ERROR = 5,   /* the host's memory didn't suffice */
+    APDEPTH_INTERNAL_ERROR = 6  /* a defect of this library: please report it */
+} apdepth_status;
+
+/* An opened bundle with its engine. */
+typedef struct apdepth_handle apdepth_handle;
+
+/* How to open a bundle. Start from apdepth_default_options(); strings are copied by apdepth_open,
+ * and NULL stands for the default. */
+typedef struct apdepth_options {
+    /* sizeof(apdepth_options), as your program was compiled. */
+    size_t struct_size;
+    /* "openvino", "tensorrt-rtx", "tensorrt", or "auto" (the default): a TensorRT engine of the
+     * bundle where one fits this machine, else OpenVINO. */
+    const char *backend;
+    /* "fp32", "fp16" or "bf16". Default: what the device runs best of what the bundle has. */
+    const char *precision;
+    /* "cpu", "cuda", "cuda:1" and so on, or "auto" (the default). */
+    const char *device;
+    /* Not 0 (the default): compare the SHA-256 of every file that is used with the manifest's. It
+     * takes about 2 to 5 seconds per gigabyte; turn it off where the files were checked before. */
+    int check_hashes;
+} apdepth_options;
+
+/* A side of a frame, or how many frames at once: min = opt = max where the graph takes one size. */
+typedef struct apdepth_range {
+    int min, opt, max;
+} apdepth_range;
+
+/* What an opened bundle is. The strings belong to the handle, and live until apdepth_close. */
+typedef struct apdepth_model_info {
+    /* Set it to sizeof(apdepth_model_info) before the call. */
+    size_t struct_size;
+    /* Frame sizes that the graph takes; sides are multiples of `stride`. */
+    apdepth_range batch, height, width;
+    int stride;
+    /* Not 0: the weights were drawn, not trained. Depth from them means nothing. */
+    int random_weights;
+    const char *model;     /* the model's name, such as "small" */
+    const char *backend;   /* "openvino", "tensorrt-rtx" or "tensorrt" */
+    const char *device;    /* "cpu", "cuda:0", ... */
+    const char *precision; /* "fp32", "fp16" or "bf16" */
+    const char *reason;    /* why this backend was chosen, in words */
+    const char *warning;   /* what is known to go wrong with this engine here, or NULL */
+} apdepth_model_info;
+
+/* The library's version, "MAJOR.MINOR.PATCH". Never freed. */
+APDEPTH_API const char *apdepth_version(void);
+
+/* The options that apdepth_open takes for NULL. */
+APDEPTH_API apdepth_options apdepth_default_options(void);
+
+/* Open a bundle: read and check its manifest, check its files, and load its engine.
+ *
+ * bundle   the folder; UTF-8, ended by 0.
+ * options  how, or NULL for the defaults. Not kept.
+ * out      receives the handle, to be closed by apdepth_close; NULL where opening fails.
+ *
+ * Takes seconds for a full-size model. The first inference may take longer than later ones. On
+ * TensorRT for RTX, kernels are compiled at the first start on a machine, and kept in the folder
+ * that the Python package uses ($XDG_CACHE_HOME/apdepth-deploy).
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer; an unknown backend, precision or device.
+ * APDEPTH_BUNDLE_ERROR   no bundle, a path that leaves it, a missing file, another size or hash, an
+ *                        unknown schema_version. The message names it.
+ * APDEPTH_BACKEND_ERROR  the backend isn't in this build, or can't run this bundle on this machine.
+ */
+APDEPTH_API apdepth_status apdepth_open(const char *bundle, const apdepth_options *options,
+                                        apdepth_handle **out);
+
+/* Depth of one frame in host memory. Waits for it.
+ *
+ * rgb            uint8 RGB, row y at rgb + y * stride; read only. Where stride is 3 * width the
+ *                frame isn't copied on its way to a CPU engine.
+ * height, width  the frame's size in pixels: within info's ranges and a multiple of its stride.
+ * stride         bytes from one row to the next, at least 3 * width.
+ * depth          receives float32 [height][width] without gaps, 4 * height * width bytes.
+ *
+ * A graph for several frames at once runs filled with copies of this one. Calls from several
+ * threads run side by side as far as the engine can; each takes working memory of its own, which
+ * the handle keeps for later calls.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer.
+ * APDEPTH_IMAGE_ERROR    a size that the graph doesn't take, or a stride that is too small.
+ * APDEPTH_BACKEND_ERROR  the engine failed.
+ */
+APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *rgb, int height, int width,
+                                         size_t stride, float *depth);
+
+/* Queue depth of frames in GPU memory on a CUDA stream of yours; neither copies nor waits.
+ *
+ * TensorRT backends only. What you queue on the stream afterwards sees the depth.
+ *
+ * rgb            device pointer to uint8 [batch][height][width][3] without gaps, on the model's
+ *                GPU, ready for work on `stream`.
+ * batch, height, width  as in info.
+ * depth          device pointer to float32 [batch][height][width] without gaps, on the same GPU.
+ * cuda_stream    a cudaStream_t (or CUstream) of that GPU, not under capture; NULL is CUDA's default
+ *                stream.
+ *
+ * Both memories must stay until the stream has passed this work. Addresses that aren't multiples of
+ * 256 cost a copy on the GPU. Work queued by one handle's calls follows each other on the GPU.
+ * apdepth_close waits for it.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer, a backend on the CPU, a stream under capture.
+ * APDEPTH_IMAGE_ERROR    a size that the engine wasn't built for.
+ * APDEPTH_BACKEND_ERROR  TensorRT or CUDA failed.
+ */
+APDEPTH_API apdepth_status apdepth_infer_async(apdepth_handle *model, const uint8_t *rgb, int batch,
+                                               int height, int width, float *depth,
+                                               void *cuda_stream);
+
+/* Fill `info`, whose struct_size is set. Never fails but for a null pointer or a struct_size of 0
+ * (APDEPTH_USAGE_ERROR). */
+APDEPTH_API apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *info);
+
+/* Why the last call on this thread that failed did so: one or two lines of UTF-8, never NULL.
+ * Valid until this thread's next call of a function that returns a status. */
+APDEPTH_API const char *apdepth_last_error(void);
+
+/* Free the handle and its engine; waits for what apdepth_infer_async queued. NULL is no error. */
+APDEPTH_API void apdepth_close(apdepth_handle *model);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,109 @@
+// apdepth.h for C++17: a class that closes itself, views instead of pointers, exceptions instead of
+// codes. Everything here is in the header, on top of the C API; see apdepth.h for the rules.
+//
+//     apdepth::Predictor predictor("bundle");
+//     std::vector<float> depth = predictor(apdepth::ImageView{rgb, height, width});
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "apdepth.h"
+
+namespace apdepth {
+
+// A call that failed. what() is apdepth_last_error().
+class Error : public std::runtime_error {
+  public:
+    Error(apdepth_status status, const char *message)
+        : std::runtime_error(message), status_(status) {}
+    apdepth_status status() const noexcept { return status_; }
+
+  private:
+    apdepth_status status_;
+};
+
+// A frame of somebody else's, uint8 RGB; `stride` in bytes, 0 for rows without gaps.
+struct ImageView {
+    const std::uint8_t *data;
+    int height;
+    int width;
+    std::size_t stride = 0;
+};
+
+// Room for `size` floats, of somebody else's: as std::span<float>.
+class DepthView {
+  public:
+    DepthView(float *data, std::size_t size) : data_(data), size_(size) {}
+    DepthView(std::vector<float> &depth) : DepthView(depth.data(), depth.size()) {}
+    float *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+
+  private:
+    float *data_;
+    std::size_t size_;
+};
+
+// An opened bundle. May be shared by threads; must not be moved from or destroyed while one infers.
+class Predictor {
+  public:
+    // Throws Error. `options`: start from apdepth_default_options().
+    explicit Predictor(const std::string &bundle,
+                       const apdepth_options &options = apdepth_default_options()) {
+        apdepth_handle *opened = nullptr;
+        check(apdepth_open(bundle.c_str(), &options, &opened));
+        model_.reset(opened);
+    }
+
+    // float32 [height][width], 0 near .. 1 far. Throws Error.
+    std::vector<float> operator()(const ImageView &image) const {
+        if (image.height < 0 || image.width < 0)
+            throw Error(APDEPTH_IMAGE_ERROR, "a frame has no negative side");
+        std::vector<float> depth(static_cast<std::size_t>(image.height) *
+                                 static_cast<std::size_t>(image.width));
+        infer(image, depth);
+        return depth;
+    }
+
+    // The same into memory of the caller's, of height * width floats. Throws Error.
+    void infer(const ImageView &image, DepthView depth) const {
+        const auto height = static_cast<std::size_t>(image.height);
+        const auto width = static_cast<std::size_t>(image.width);
+        if (image.height > 0 && image.width > 0 && depth.size() / width < height)
+            throw Error(APDEPTH_USAGE_ERROR, "depth has less room than height * width floats");
+        const std::size_t stride = image.stride == 0 ? 3 * width : image.stride;
+        check(apdepth_infer(model_.get(), image.data, image.height, image.width, stride,
+                            depth.data()));
+    }
+
+    // Frames and depth on the GPU, on the caller's stream: see apdepth_infer_async. Throws Error.
+    void infer_async(const std::uint8_t *rgb, int batch, int height, int width, float *depth,
+                     void *cuda_stream) const {
+        check(apdepth_infer_async(model_.get(), rgb, batch, height, width, depth, cuda_stream));
+    }
+
+    // Its strings live as long as this object.
+    apdepth_model_info info() const {
+        apdepth_model_info found;
+        found.struct_size = sizeof found;
+        check(apdepth_info(model_.get(), &found));
+        return found;
+    }
+
+  private:
+    struct Close {
+        void operator()(apdepth_handle *model) const noexcept { apdepth_close(model); }
+    };
+
+    static void check(apdepth_status status) {
+        if (status != APDEPTH_OK) throw Error(status, apdepth_last_error());
+    }
+
+    std::unique_ptr<apdepth_handle, Close> model_;
+};
+
+}  // namespace apdepth

@@ -1,0 +1,53 @@
+#include "arguments.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+Arguments::Arguments(int argc, char **argv, const std::vector<std::string> &known) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        if (word.size() < 2 || word[0] != '-') {
+            words.push_back(word);
+            continue;
+        }
+        if (std::find(known.begin(), known.end(), word) == known.end())
+            throw WrongUse("unknown option " + word);
+        if (i + 1 == argc) throw WrongUse(word + " needs a value");
+        options[word] = argv[++i];
+    }
+}
+
+const char *Arguments::get(const std::string &name) const {
+    const auto found = options.find(name);
+    return found == options.end() ? nullptr : found->second.c_str();
+}
+
+int Arguments::number(const std::string &name, int otherwise) const {
+    const char *text = get(name);
+    if (text == nullptr) return otherwise;
+    int value = 0, end = 0;
+    const bool whole = std::sscanf(text, "%9d%n", &value, &end) == 1 && text[end] == '\0';
+    if (!whole || value < 1) throw WrongUse(name + " " + text + ": a number from 1 on is needed");
+    return value;
+}
+
+apdepth_options Arguments::open_options() const {
+    apdepth_options options_ = apdepth_default_options();
+    options_.backend = get("--backend");
+    options_.precision = get("--precision");
+    options_.device = get("--device");
+    return options_;
+}
+
+int run_program(const char *usage, const std::function<void()> &work) {
+    try {
+        work();
+        return 0;
+    } catch (const WrongUse &error) {
+        std::fprintf(stderr, "error: %s\n%s", error.what(), usage);
+    } catch (const std::exception &error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+    }
+    return 2;
+}

@@ -1,0 +1,35 @@
+// Depth of one picture, from the command line.
+#include <cstdio>
+
+#include "apdepth.hpp"
+#include "arguments.hpp"
+#include "image.hpp"
+
+namespace {
+
+constexpr const char *kUsage =
+    "usage: apdepth_run BUNDLE IMAGE -o DEPTH.pgm [--backend openvino|tensorrt-rtx|tensorrt]\n"
+    "                   [--precision fp32|fp16|bf16] [--device cpu|cuda|cuda:N]\n"
+    "IMAGE is a PNG or PPM of the size that the bundle was exported for.\n";
+
+void run(int argc, char **argv) {
+    const Arguments arguments(argc, argv, {"-o", "--backend", "--precision", "--device"});
+    const char *output = arguments.get("-o");
+    if (arguments.words.size() != 2 || output == nullptr)
+        throw WrongUse("a bundle, an image and -o are needed");
+    const Image image = read_image(arguments.words[1]);
+    const apdepth::Predictor predictor(arguments.words[0], arguments.open_options());
+    const apdepth_model_info info = predictor.info();
+    if (info.random_weights != 0)
+        std::fprintf(stderr, "warning: random weights: this depth means nothing\n");
+    if (info.warning != nullptr) std::fprintf(stderr, "warning: %s\n", info.warning);
+    const std::vector<float> depth = predictor({image.rgb.data(), image.height, image.width});
+    write_pgm(output, depth, image.height, image.width);
+    std::fprintf(stderr, "%s\n", info.reason);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    return run_program(kUsage, [&] { run(argc, argv); });
+}

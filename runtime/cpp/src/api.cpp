@@ -1,0 +1,170 @@
+// The C boundary: arguments are checked here, and exceptions end here.
+#include "apdepth.h"
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "bundle.hpp"
+#include "error.hpp"
+#include "load.hpp"
+#include "runner.hpp"
+
+struct apdepth_handle {
+    std::unique_ptr<apdepth::detail::Runner> runner;
+    std::string model;
+    bool random_weights;
+};
+
+namespace apdepth::detail {
+namespace {
+
+thread_local std::string last_error;
+
+apdepth_status fail(apdepth_status status, const char *message) noexcept {
+    try {
+        last_error = message;
+        std::replace(last_error.begin(), last_error.end(), '\0', ' ');
+    } catch (...) {  // no room even for the message
+        last_error.clear();
+    }
+    return status;
+}
+
+// Run `work`; whatever it throws becomes a status and this thread's last error.
+template <class Work>
+apdepth_status guarded(Work work) noexcept {
+    try {
+        work();
+        return APDEPTH_OK;
+    } catch (const Error &error) {
+        return fail(error.status, error.what());
+    } catch (const std::bad_alloc &) {
+        return fail(APDEPTH_MEMORY_ERROR, "no memory left: end other programs, or a smaller frame");
+    } catch (const std::exception &error) {
+        return fail(APDEPTH_INTERNAL_ERROR, error.what());
+    } catch (...) {
+        return fail(APDEPTH_INTERNAL_ERROR, "an exception of an unknown kind");
+    }
+}
+
+void require(const void *pointer, const char *name) {
+    if (pointer == nullptr) throw UsageError(std::string(name) + " is NULL");
+}
+
+// A field that was added to a struct after the caller was compiled counts as its default.
+template <class Struct>
+Struct grown(const Struct &given, Struct defaults, const char *name) {
+    if (given.struct_size == 0)
+        throw UsageError(std::string("struct_size of ") + name + " is not set");
+    const std::size_t known = std::min(given.struct_size, sizeof defaults);
+    std::memcpy(&defaults, &given, known);
+    return defaults;
+}
+
+Wanted wanted_of(const apdepth_options *given) {
+    Wanted wanted;
+    if (given == nullptr) return wanted;
+    const apdepth_options options = grown(*given, apdepth_default_options(), "the options");
+    if (options.backend != nullptr) wanted.backend = options.backend;
+    if (options.precision != nullptr) wanted.precision = options.precision;
+    if (options.device != nullptr) wanted.device = options.device;
+    wanted.check_hashes = options.check_hashes != 0;
+    return wanted;
+}
+
+void check_stride(const Frame &image) {
+    if (image.stride < image.row())
+        throw ImageError("a stride of " + std::to_string(image.stride) +
+                         " bytes is less than a row of " + std::to_string(image.width) +
+                         " RGB pixels: it must be " + std::to_string(image.row()) + " or more");
+}
+
+}  // namespace
+}  // namespace apdepth::detail
+
+using namespace apdepth::detail;
+
+#define APDEPTH_TEXT(x) #x
+#define APDEPTH_JOINED(major, minor, patch) \
+    APDEPTH_TEXT(major) "." APDEPTH_TEXT(minor) "." APDEPTH_TEXT(patch)
+
+const char *apdepth_version(void) {
+    return APDEPTH_JOINED(APDEPTH_VERSION_MAJOR, APDEPTH_VERSION_MINOR, APDEPTH_VERSION_PATCH);
+}
+
+apdepth_options apdepth_default_options(void) {
+    return {sizeof(apdepth_options), nullptr, nullptr, nullptr, 1};
+}
+
+apdepth_status apdepth_open(const char *bundle, const apdepth_options *options,
+                            apdepth_handle **out) {
+    return guarded([&] {
+        require(out, "out");
+        *out = nullptr;
+        require(bundle, "bundle");
+        const Wanted wanted = wanted_of(options);
+        const Bundle opened = Bundle::open(bundle);
+        auto handle = std::make_unique<apdepth_handle>();
+        handle->runner = load(opened, wanted);
+        handle->model = opened.model;
+        handle->random_weights = opened.random_weights;
+        *out = handle.release();
+    });
+}
+
+apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *rgb, int height, int width,
+                             size_t stride, float *depth) {
+    return guarded([&] {
+        require(model, "model");
+        require(rgb, "rgb");
+        require(depth, "depth");
+        Runner &runner = *model->runner;
+        check_size(runner, runner.frame.batch.min, height, width);
+        const Frame image{rgb, height, width, stride};
+        check_stride(image);
+        runner.infer(image, depth);
+    });
+}
+
+apdepth_status apdepth_infer_async(apdepth_handle *model, const uint8_t *rgb, int batch, int height,
+                                   int width, float *depth, void *cuda_stream) {
+    return guarded([&] {
+        require(model, "model");
+        require(rgb, "rgb");
+        require(depth, "depth");
+        model->runner->infer_async({rgb, batch, height, width, depth, cuda_stream});
+    });
+}
+
+apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *info) {
+    return guarded([&] {
+        require(model, "model");
+        require(info, "info");
+        const Runner &runner = *model->runner;
+        apdepth_model_info found{};
+        found.struct_size = info->struct_size;
+        found.batch = runner.frame.batch;
+        found.height = runner.frame.height;
+        found.width = runner.frame.width;
+        found.stride = runner.stride;
+        found.random_weights = model->random_weights ? 1 : 0;
+        found.model = model->model.c_str();
+        found.backend = runner.backend.c_str();
+        found.device = runner.device.c_str();
+        found.precision = runner.precision.c_str();
+        found.reason = runner.reason.c_str();
+        found.warning = runner.warning.empty() ? nullptr : runner.warning.c_str();
+        if (info->struct_size == 0) throw UsageError("struct_size of info is not set");
+        std::memcpy(info, &found, std::min(info->struct_size, sizeof found));
+    });
+}
+
+const char *apdepth_last_error(void) { return last_error.c_str(); }
+
+void apdepth_close(apdepth_handle *model) {
+    guarded([&] { delete model; });
+}

@@ -1,0 +1,166 @@
+#include "load.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "choice.hpp"
+#include "error.hpp"
+#include "machine.hpp"
+#include "python_text.hpp"
+
+#ifdef APDEPTH_WITH_OPENVINO
+#include "openvino_runner.hpp"
+#endif
+#ifdef APDEPTH_WITH_TENSORRT
+#include "tensorrt/runner.hpp"
+#endif
+
+namespace apdepth::detail {
+namespace {
+
+using Words = std::vector<std::string>;
+
+const Words kTargets = {"tensorrt-rtx", "tensorrt"};
+const Words kBackends = {"auto", "openvino", "tensorrt-rtx", "tensorrt"};
+const Words kPrecisions = {"fp32", "fp16", "bf16"};
+// What a CPU runs best, best first.
+const Words kPreferred = {"fp32", "fp16"};
+
+bool has(const Words &words, const std::string &word) {
+    return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// The ordinal of "cuda" or "cuda:N"; nothing for other words.
+std::optional<int> cuda_ordinal(const std::string &device) {
+    if (device == "cuda") return 0;
+    if (device.rfind("cuda:", 0) != 0) return std::nullopt;
+    const std::string number = device.substr(5);
+    const bool digits = number.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || number.empty() || number.size() > 4) return std::nullopt;
+    return std::stoi(number);
+}
+
+void check_names(const Wanted &wanted) {
+    if (!has(kBackends, wanted.backend))
+        throw UsageError("unknown backend " + repr(wanted.backend) + ": choose one of " +
+                         joined(kBackends));
+    if (wanted.device != "auto" && wanted.device != "cpu" && !cuda_ordinal(wanted.device))
+        throw UsageError("unknown device " + repr(wanted.device) +
+                         ": choose one of auto, cpu, cuda, cuda:N");
+    if (wanted.precision && !has(kPrecisions, *wanted.precision))
+        throw UsageError("unknown precision " + repr(*wanted.precision) + ": choose one of " +
+                         joined(kPrecisions));
+}
+
+std::unique_ptr<Runner> load_engine(const Bundle &bundle, const std::string &target,
+                                    const Wanted &wanted, const Machine &machine) {
+    if (wanted.device == "cpu")
+        throw UsageError(target + " runs on NVIDIA GPUs, not on cpu: use backend openvino");
+    const int ordinal = cuda_ordinal(wanted.device).value_or(0);
+    const Choice choice = choose_engine(bundle, target, wanted.precision, ordinal, machine);
+    if (wanted.check_hashes) check_plan_hash(bundle, choice);
+#ifdef APDEPTH_WITH_TENSORRT
+    return tensorrt::make_runner(bundle, choice);
+#else
+    throw BackendError(target + " is not in this build of libapdepth");
+#endif
+}
+
+// The fused graph to run on a CPU: its favourite precision of what is there.
+const Graph &choose_graph(const Bundle &bundle, const std::optional<std::string> &precision) {
+    const Words precisions = precision ? Words{*precision} : kPreferred;
+    for (const std::string &choice : precisions)
+        if (const Graph *graph = bundle.find_graph("fused", choice))
+            if (has(kPreferred, choice)) return *graph;
+    if (precision && !has(kPreferred, *precision))
+        throw BackendError("OpenVINO on cpu runs " + joined(kPreferred) + ", not " + *precision);
+    Words there;
+    for (const Graph &graph : bundle.graphs) there.push_back(graph.kind() + " " + graph.precision);
+    std::string needed;
+    for (const std::string &one : precisions) needed += (needed.empty() ? "" : " or ") + one;
+    throw BackendError("the bundle has " + (there.empty() ? "no graphs" : joined(there)) +
+                       "; OpenVINO on cpu needs " + needed + " fused: export with --precision " +
+                       precisions.front() + " --graph fused");
+}
+
+std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted,
+                                      const Machine &machine, const std::string &skipped) {
+    if (cuda_ordinal(wanted.device))
+        throw UsageError("openvino runs on the CPU, not on " + wanted.device +
+                         ": use backend tensorrt-rtx or tensorrt, or device auto");
+    const Graph &graph = choose_graph(bundle, wanted.precision);
+    if (wanted.check_hashes)
+        for (const std::string &file : {graph.file, graph.data}) bundle.check_hash(file);
+    const bool asked = wanted.backend == "openvino" || wanted.device == "cpu";
+    const std::string why = asked ? "as asked" : machine.gpus.empty() ? "no CUDA here" : "on the CPU";
+    const std::string reason =
+        "openvino on cpu, " + graph.precision + ", fused graph: " + why + skipped;
+#ifdef APDEPTH_WITH_OPENVINO
+    auto runner = make_openvino_runner(bundle, graph);
+    runner->reason = reason;
+    return runner;
+#else
+    throw BackendError("openvino is not in this build of libapdepth: configure it with "
+                       "-DAPDEPTH_OPENVINO=ON");
+#endif
+}
+
+struct PassedOver {
+    std::string target, why;
+};
+
+// Why TensorRT was passed over, where it could be expected to run.
+std::string skipped_text(const Bundle &bundle, const std::vector<PassedOver> &passed_over,
+                         const Machine &machine) {
+    Words built;
+    for (const Engine &engine : bundle.engines) built.push_back(engine.target);
+    if (built.empty() && !passed_over.empty() && !machine.gpus.empty())
+        return "; no TensorRT engine is built";
+    std::string text;
+    for (const PassedOver &one : passed_over)
+        if (has(built, one.target)) text += "; not " + one.target + ": " + one.why;
+    return text;
+}
+
+// An engine where one fits, else OpenVINO.
+std::unique_ptr<Runner> load_any(const Bundle &bundle, const Wanted &wanted,
+                                 const Machine &machine) {
+    std::vector<PassedOver> passed_over;
+    for (const std::string &target : wanted.device == "cpu" ? Words{} : kTargets) {
+        try {
+            return load_engine(bundle, target, wanted, machine);
+        } catch (const UnfitError &error) {
+            passed_over.push_back({target, error.why});
+        } catch (const BackendError &error) {
+            passed_over.push_back({target, error.what()});
+        }
+    }
+    if (cuda_ordinal(wanted.device) && !passed_over.empty()) {
+        std::string text = "no TensorRT engine runs on " + wanted.device;
+        for (const PassedOver &one : passed_over) text += "; not " + one.target + ": " + one.why;
+        throw BackendError(text);
+    }
+    const std::string skipped = skipped_text(bundle, passed_over, machine);
+    try {
+        return load_openvino(bundle, wanted, machine, skipped);
+    } catch (const BackendError &error) {
+        throw BackendError(error.what() + skipped);
+    }
+}
+
+}  // namespace
+
+std::unique_ptr<Runner> load(const Bundle &bundle, const Wanted &wanted) {
+    check_names(wanted);
+    const Machine machine = this_machine();
+    std::unique_ptr<Runner> runner;
+    if (wanted.backend == "auto") runner = load_any(bundle, wanted, machine);
+    else if (wanted.backend == "openvino") runner = load_openvino(bundle, wanted, machine, "");
+    else runner = load_engine(bundle, wanted.backend, wanted, machine);
+    runner->stride = bundle.stride;
+    return runner;
+}
+
+}  // namespace apdepth::detail

@@ -1,0 +1,96 @@
+#include "machine.hpp"
+
+#include <array>
+
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+#ifdef APDEPTH_WITH_TENSORRT
+#include "tensorrt/version.hpp"
+#endif
+
+namespace apdepth::detail {
+namespace {
+
+#if defined(_WIN32)
+std::vector<Gpu> nvidia_gpus() { return {}; }
+#else
+// The driver's calls that listing GPUs takes, by the names and values of cuda.h.
+class Driver {
+  public:
+    // Stays loaded: the driver doesn't survive being closed and opened again.
+    Driver() : library_(dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL)) {}
+
+    bool start() const {
+        const auto init = find<int(unsigned)>("cuInit");
+        return init != nullptr && init(0) == 0;
+    }
+
+    int count() const {
+        int count = 0;
+        const auto get = find<int(int *)>("cuDeviceGetCount");
+        return get != nullptr && get(&count) == 0 ? count : 0;
+    }
+
+    Gpu gpu(int index) const {
+        int device = 0, major = 0, minor = 0;
+        std::array<char, 128> name{};
+        const auto get = find<int(int *, int)>("cuDeviceGet");
+        const auto get_name = find<int(char *, int, int)>("cuDeviceGetName");
+        const auto get_attribute = find<int(int *, int, int)>("cuDeviceGetAttribute");
+        if (get != nullptr) get(&device, index);
+        if (get_name != nullptr) get_name(name.data(), static_cast<int>(name.size()) - 1, device);
+        if (get_attribute != nullptr) {
+            get_attribute(&major, 75, device);  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+            get_attribute(&minor, 76, device);  // ..._MINOR
+        }
+        return {name.data(), std::to_string(major) + "." + std::to_string(minor)};
+    }
+
+  private:
+    template <class Call>
+    Call *find(const char *name) const {
+        return library_ == nullptr ? nullptr : reinterpret_cast<Call *>(dlsym(library_, name));
+    }
+
+    void *library_;
+};
+
+std::vector<Gpu> nvidia_gpus() {
+    const Driver driver;
+    std::vector<Gpu> gpus;
+    if (!driver.start()) return gpus;
+    for (int index = 0; index < driver.count(); ++index) gpus.push_back(driver.gpu(index));
+    return gpus;
+}
+#endif
+
+std::string platform() {
+#if defined(_WIN32)
+    const std::string system = "windows";
+#elif defined(__APPLE__)
+    const std::string system = "darwin";
+#else
+    const std::string system = "linux";
+#endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+    return system + "-aarch64";
+#else
+    return system + "-x86_64";
+#endif
+}
+
+std::optional<std::string> version_of(const std::string &target) {
+#ifdef APDEPTH_WITH_TENSORRT
+    if (target == tensorrt::kTarget) return tensorrt::checked_version();
+#endif
+    static_cast<void>(target);
+    return std::nullopt;
+}
+
+}  // namespace
+
+Machine this_machine() { return {nvidia_gpus(), platform(), version_of}; }
+
+}  // namespace apdepth::detail

@@ -1,0 +1,174 @@
+"""runtime/cpp, built once, and its C API through ctypes.
+
+Everything is skipped, with the reason, where CMake, a compiler, OpenVINO or nlohmann-json is missing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[3]
+SOURCE = ROOT / "runtime" / "cpp"
+#: Kept from run to run: only what changed is compiled again. ``.ci/cpp`` uses it, too.
+BUILD = ROOT / "out" / "cpp"
+STATUS = ("ok", "usage", "image", "bundle", "backend", "memory", "internal")
+
+
+class Range(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in ("min", "opt", "max")]  # noqa: RUF012
+
+
+class Options(ctypes.Structure):
+    _fields_ = [  # noqa: RUF012
+        ("struct_size", ctypes.c_size_t),
+        *[(name, ctypes.c_char_p) for name in ("backend", "precision", "device")],
+        ("check_hashes", ctypes.c_int),
+    ]
+
+
+class Info(ctypes.Structure):
+    _fields_ = [  # noqa: RUF012
+        ("struct_size", ctypes.c_size_t),
+        *[(name, Range) for name in ("batch", "height", "width")],
+        ("stride", ctypes.c_int),
+        ("random_weights", ctypes.c_int),
+        *[
+            (name, ctypes.c_char_p)
+            for name in ("model", "backend", "device", "precision", "reason", "warning")
+        ],
+    ]
+
+
+class ApiError(Exception):
+    """A call that failed; ``status`` is one of ``STATUS``."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Api:
+    """apdepth.h, as far as the tests call it."""
+
+    def __init__(self, library: Path) -> None:
+        self.lib = ctypes.CDLL(str(library))
+        self.lib.apdepth_default_options.restype = Options
+        for name in ("apdepth_last_error", "apdepth_version"):
+            getattr(self.lib, name).restype = ctypes.c_char_p
+        self.lib.apdepth_close.restype = None
+
+    def check(self, status: int) -> None:
+        if status:
+            raise ApiError(STATUS[status], self.lib.apdepth_last_error().decode())
+
+    def open(self, bundle: Path | str, **options: Any) -> Model:
+        chosen = self.lib.apdepth_default_options()
+        for name, value in options.items():
+            setattr(chosen, name, value.encode() if isinstance(value, str) else value)
+        handle = ctypes.c_void_p()
+        path = os.fsencode(bundle)
+        self.check(self.lib.apdepth_open(path, ctypes.byref(chosen), ctypes.byref(handle)))
+        return Model(self, handle)
+
+    def refusal(self, bundle: Path | str, **options: Any) -> ApiError | None:
+        """Why a bundle doesn't open; None where it does."""
+        try:
+            self.open(bundle, **options).close()
+        except ApiError as error:
+            return error
+        return None
+
+
+@dataclasses.dataclass
+class Model:
+    """An opened handle."""
+
+    api: Api
+    handle: ctypes.c_void_p
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H,W,3], rows with or without gaps -> float32 [H,W]."""
+        height, width, _ = image.shape
+        depth = np.full((height, width), np.nan, np.float32)
+        rgb, out = ctypes.c_void_p(image.ctypes.data), ctypes.c_void_p(depth.ctypes.data)
+        stride = ctypes.c_size_t(image.strides[0])
+        self.api.check(self.api.lib.apdepth_infer(self.handle, rgb, height, width, stride, out))
+        return depth
+
+    def info(self) -> Info:
+        info = Info(struct_size=ctypes.sizeof(Info))
+        self.api.check(self.api.lib.apdepth_info(self.handle, ctypes.byref(info)))
+        return info
+
+    def close(self) -> None:
+        self.api.lib.apdepth_close(self.handle)
+
+
+def _openvino_cmake() -> Path | None:
+    spec = importlib.util.find_spec("openvino")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "cmake"
+
+
+def _build() -> str | None:
+    """Configure and build; a reason where a tool or a library isn't there."""
+    cmake, openvino = shutil.which("cmake"), _openvino_cmake()
+    if cmake is None:
+        return "cmake is not installed"
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        return "no C++ compiler"
+    if openvino is None or not openvino.is_dir():
+        return "openvino is not installed: pip install 'apdepth-deploy[openvino]'"
+    command = [cmake, "-S", str(SOURCE), "-B", str(BUILD), f"-DOpenVINO_DIR={openvino}"]
+    if shutil.which("ninja") and not (BUILD / "CMakeCache.txt").exists():
+        command += ["-G", "Ninja"]
+    configured = subprocess.run(command, capture_output=True, text=True, check=False)
+    for missing in ("nlohmann_json", "STB_INCLUDE_DIR"):
+        if configured.returncode and missing in configured.stderr:
+            return f"{missing} is not found: Debian has nlohmann-json3-dev and libstb-dev"
+    assert configured.returncode == 0, configured.stderr
+    built = subprocess.run(
+        [cmake, "--build", str(BUILD), "--parallel", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return None
+
+
+@pytest.fixture(scope="session")
+def cpp_build() -> Path:
+    """The build folder: the library, ``programs/`` and ``tests/``."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with FileLock(BUILD.with_suffix(".lock")):
+        reason = _build()
+    if reason:
+        pytest.skip(f"runtime/cpp can't be built here: {reason}")
+    return BUILD
+
+
+@pytest.fixture(scope="session")
+def api(cpp_build: Path) -> Api:
+    return Api(cpp_build / "libapdepth.so")
+
+
+@pytest.fixture
+def micro(api: Api, micro_bundle: Path) -> Iterator[Model]:
+    """The micro model in fp32."""
+    model = api.open(micro_bundle, precision="fp32")
+    yield model
+    model.close()

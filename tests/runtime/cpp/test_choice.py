@@ -1,0 +1,95 @@
+"""Which engine runs here: the C library's reasons are Python's, on machines made up for both."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.runtime.tensorrt import choice
+from apdepth_deploy.runtime.tensorrt.choice import UnfitError, choose_engines
+
+VERSION = "1.7.1.116"
+
+
+def make_engine(precision: str, *capabilities: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "graph": "fused",
+        "precision": precision,
+        "target": "tensorrt-rtx",
+        "version": VERSION,
+        "compute_capabilities": list(capabilities),
+        "platform": "linux-x86_64",
+        "file": "onnx/fused.fp32.data",
+        **dict.fromkeys(("batch", "height", "width"), 16),
+        "weights": {},
+        **dict.fromkeys(("weights_bytes", "activation_bytes", "layers", "seconds"), 0),
+        **changes,
+    }
+
+
+ADA = ("NVIDIA Test GPU", "8.9")
+FITS = make_engine("fp32", "8.6", "8.9")
+FP16 = {"precision": "fp16"}
+
+
+@pytest.mark.parametrize(
+    ("engines", "gpu", "version", "precision", "ordinal"),
+    [
+        ([FITS], ADA, VERSION, "any", 0),
+        ([], ADA, VERSION, "any", 0),
+        ([], None, VERSION, "any", 0),
+        ([FITS], None, VERSION, "any", 0),
+        ([FITS], None, "1.8.0.1", "any", 0),
+        ([FITS], ADA, "1.8.0.1", "any", 0),
+        ([FITS, make_engine("fp16", "8.9", version="1.6.0.2")], ADA, "1.8.0.1", "any", 0),
+        ([FITS], ADA, VERSION, "fp16", 0),
+        ([FITS], ADA, VERSION, "any", 3),
+        ([FITS], ("Turing", "7.5"), VERSION, "any", 0),
+        ([FITS, make_engine("fp16", "12.0")], ("Turing", "7.5"), VERSION, "any", 0),
+        ([FITS, make_engine("fp16", "8.9")], ADA, VERSION, "any", 0),
+        ([make_engine("fp32", "8.9", platform="windows-x86_64")], ADA, VERSION, "any", 0),
+        ([make_engine("fp32", "8.9", target="tensorrt")], ADA, VERSION, "any", 0),
+    ],
+)
+def test_the_choice_is_pythons(
+    cpp_build: Path,
+    mean_bundle: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    engines: list[dict[str, Any]],
+    gpu: tuple[str, str] | None,
+    version: str,
+    precision: str,
+    ordinal: int,
+) -> None:
+    folder = mean_bundle(1, 16, 24)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    graph = manifest["graphs"][0]
+    manifest["graphs"].append({**graph, "precision": "fp16"})
+    manifest["engines"] = engines
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    gpus = [] if gpu is None else [dict(zip(("name", "compute_capability"), gpu, strict=True))]
+    monkeypatch.setattr(choice, "nvidia_gpus", lambda: gpus)
+    monkeypatch.setattr(choice, "installed", lambda target: True)
+    trt = types.SimpleNamespace(__version__=version)
+    monkeypatch.setattr(choice, "load_tensorrt", lambda target: trt)
+    monkeypatch.setattr(choice, "platform", lambda: "linux-x86_64")
+    asked = None if precision == "any" else precision
+    try:
+        chosen = choose_engines(Bundle.open(folder), "tensorrt-rtx", asked, "fused", ordinal)
+        expected = f"chosen: {chosen.precision}"
+    except UnfitError as error:
+        expected = str(error)
+    command = [cpp_build / "tests/apdepth_choice", folder, version, precision, str(ordinal)]
+    done = subprocess.run([*command, *(gpu or ())], capture_output=True, text=True, check=True)
+    # What to do about it is said in each language's own terms.
+    remedies = {"use --backend onnxruntime": "use backend openvino", "use --device": "use device"}
+    for python, cpp in remedies.items():
+        expected = expected.replace(python, cpp)
+    assert done.stdout == expected + "\n"

@@ -10,7 +10,6 @@
  *         return 1;
  *     }
  *     apdepth_model_info info;
- *     info.struct_size = sizeof info;
  *     apdepth_info(model, &info);
  *
  *     int height = info.height.opt, width = info.width.opt;
@@ -30,6 +29,8 @@
  *          it. A call that failed wrote nothing that counts. No exception leaves the library.
  * Memory   The library keeps no pointer of yours after a call returns, except that device memory
  *          given to apdepth_infer_async is used until its stream has passed that work.
+ * Versions Before 1.0 a new minor version may change structs and functions; the shared library's
+ *          name says so (libapdepth.so.0.1).
  */
 #ifndef APDEPTH_H
 #define APDEPTH_H
@@ -41,15 +42,7 @@
 #define APDEPTH_VERSION_MINOR 1
 #define APDEPTH_VERSION_PATCH 0
 
-#if defined(_WIN32)
-#if defined(APDEPTH_BUILDING)
-#define APDEPTH_API __declspec(dllexport)
-#else
-#define APDEPTH_API __declspec(dllimport)
-#endif
-#else
 #define APDEPTH_API __attribute__((visibility("default")))
-#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,8 +65,6 @@ typedef struct apdepth_handle apdepth_handle;
 /* How to open a bundle. Start from apdepth_default_options(); strings are copied by apdepth_open,
  * and NULL stands for the default. */
 typedef struct apdepth_options {
-    /* sizeof(apdepth_options), as your program was compiled. */
-    size_t struct_size;
     /* "openvino", "tensorrt-rtx", "tensorrt", or "auto" (the default): a TensorRT engine of the
      * bundle where one fits this machine, else OpenVINO. */
     const char *backend;
@@ -93,8 +84,6 @@ typedef struct apdepth_range {
 
 /* What an opened bundle is. The strings belong to the handle, and live until apdepth_close. */
 typedef struct apdepth_model_info {
-    /* Set it to sizeof(apdepth_model_info) before the call. */
-    size_t struct_size;
     /* Frame sizes that the graph takes; sides are multiples of `stride`. */
     apdepth_range batch, height, width;
     int stride;
@@ -174,8 +163,7 @@ APDEPTH_API apdepth_status apdepth_infer_async(apdepth_handle *model, const uint
                                                int height, int width, float *depth,
                                                void *cuda_stream);
 
-/* Fill `info`, whose struct_size is set. Never fails but for a null pointer or a struct_size of 0
- * (APDEPTH_USAGE_ERROR). */
+/* Fill `info`. Fails for a null pointer alone (APDEPTH_USAGE_ERROR). */
 APDEPTH_API apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *info);
 
 /* Why the last call on this thread that failed did so: one or two lines of UTF-8, never NULL.

@@ -89,7 +89,6 @@ class Predictor {
     // Its strings live as long as this object.
     apdepth_model_info info() const {
         apdepth_model_info found;
-        found.struct_size = sizeof found;
         check(apdepth_info(model_.get(), &found));
         return found;
     }

@@ -10,11 +10,9 @@
 
 #include <nlohmann/json.hpp>
 
-#ifndef _WIN32
 #include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-#endif
 
 namespace {
 
@@ -65,16 +63,12 @@ Json timing(const std::vector<double> &seconds, int batch) {
 Json machine() {
     Json facts = {{"os", nullptr}, {"cpu", nullptr}, {"cores", std::thread::hardware_concurrency()},
                   {"memory_bytes", nullptr}};
-#ifndef _WIN32
     utsname system{};
     if (uname(&system) == 0)
         facts["os"] = std::string(system.sysname) + "-" + system.release + "-" + system.machine;
     facts["memory_bytes"] = static_cast<long long>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-#endif
-#ifdef __linux__
     cpu_set_t cores;
     if (sched_getaffinity(0, sizeof cores, &cores) == 0) facts["cores"] = CPU_COUNT(&cores);
-#endif
     facts["cpu"] = proc_value("/proc/cpuinfo", "model name");
     return facts;
 }
@@ -83,11 +77,7 @@ std::string now() {
     const std::time_t time = std::time(nullptr);
     std::ostringstream text;
     std::tm utc{};
-#ifdef _WIN32
-    gmtime_s(&utc, &time);
-#else
     gmtime_r(&time, &utc);
-#endif
     char written[64];
     std::strftime(written, sizeof written, "%Y-%m-%dT%H:%M:%S+00:00", &utc);
     return written;

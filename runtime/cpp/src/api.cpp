@@ -2,7 +2,6 @@
 #include "apdepth.h"
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
@@ -55,24 +54,13 @@ void require(const void *pointer, const char *name) {
     if (pointer == nullptr) throw UsageError(std::string(name) + " is NULL");
 }
 
-// A field that was added to a struct after the caller was compiled counts as its default.
-template <class Struct>
-Struct grown(const Struct &given, Struct defaults, const char *name) {
-    if (given.struct_size == 0)
-        throw UsageError(std::string("struct_size of ") + name + " is not set");
-    const std::size_t known = std::min(given.struct_size, sizeof defaults);
-    std::memcpy(&defaults, &given, known);
-    return defaults;
-}
-
 Wanted wanted_of(const apdepth_options *given) {
     Wanted wanted;
     if (given == nullptr) return wanted;
-    const apdepth_options options = grown(*given, apdepth_default_options(), "the options");
-    if (options.backend != nullptr) wanted.backend = options.backend;
-    if (options.precision != nullptr) wanted.precision = options.precision;
-    if (options.device != nullptr) wanted.device = options.device;
-    wanted.check_hashes = options.check_hashes != 0;
+    if (given->backend != nullptr) wanted.backend = given->backend;
+    if (given->precision != nullptr) wanted.precision = given->precision;
+    if (given->device != nullptr) wanted.device = given->device;
+    wanted.check_hashes = given->check_hashes != 0;
     return wanted;
 }
 
@@ -97,7 +85,7 @@ const char *apdepth_version(void) {
 }
 
 apdepth_options apdepth_default_options(void) {
-    return {sizeof(apdepth_options), nullptr, nullptr, nullptr, 1};
+    return {nullptr, nullptr, nullptr, 1};
 }
 
 apdepth_status apdepth_open(const char *bundle, const apdepth_options *options,
@@ -145,21 +133,17 @@ apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *inf
         require(model, "model");
         require(info, "info");
         const Runner &runner = *model->runner;
-        apdepth_model_info found{};
-        found.struct_size = info->struct_size;
-        found.batch = runner.frame.batch;
-        found.height = runner.frame.height;
-        found.width = runner.frame.width;
-        found.stride = runner.stride;
-        found.random_weights = model->random_weights ? 1 : 0;
-        found.model = model->model.c_str();
-        found.backend = runner.backend.c_str();
-        found.device = runner.device.c_str();
-        found.precision = runner.precision.c_str();
-        found.reason = runner.reason.c_str();
-        found.warning = runner.warning.empty() ? nullptr : runner.warning.c_str();
-        if (info->struct_size == 0) throw UsageError("struct_size of info is not set");
-        std::memcpy(info, &found, std::min(info->struct_size, sizeof found));
+        *info = {runner.frame.batch,
+                 runner.frame.height,
+                 runner.frame.width,
+                 runner.stride,
+                 model->random_weights ? 1 : 0,
+                 model->model.c_str(),
+                 runner.backend.c_str(),
+                 runner.device.c_str(),
+                 runner.precision.c_str(),
+                 runner.reason.c_str(),
+                 runner.warning.empty() ? nullptr : runner.warning.c_str()};
     });
 }
 

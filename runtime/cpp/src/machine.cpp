@@ -2,9 +2,7 @@
 
 #include <array>
 
-#ifndef _WIN32
 #include <dlfcn.h>
-#endif
 
 #ifdef APDEPTH_WITH_TENSORRT
 #include "tensorrt/version.hpp"
@@ -13,9 +11,6 @@
 namespace apdepth::detail {
 namespace {
 
-#if defined(_WIN32)
-std::vector<Gpu> nvidia_gpus() { return {}; }
-#else
 // The driver's calls that listing GPUs takes, by the names and values of cuda.h.
 class Driver {
   public:
@@ -64,17 +59,14 @@ std::vector<Gpu> nvidia_gpus() {
     for (int index = 0; index < driver.count(); ++index) gpus.push_back(driver.gpu(index));
     return gpus;
 }
-#endif
 
 std::string platform() {
-#if defined(_WIN32)
-    const std::string system = "windows";
-#elif defined(__APPLE__)
+#if defined(__APPLE__)
     const std::string system = "darwin";
 #else
     const std::string system = "linux";
 #endif
-#if defined(__aarch64__) || defined(_M_ARM64)
+#if defined(__aarch64__)
     return system + "-aarch64";
 #else
     return system + "-x86_64";

@@ -67,13 +67,13 @@ class OpenVinoRunner final : public Runner {
     }
 
     void infer(const Frame &image, float *depth) override {
-        Lane lane = take();
         try {
+            Lane lane = take();
             run(lane, image, depth);
+            give_back(std::move(lane));
         } catch (const ov::Exception &error) {
             throw BackendError("OpenVINO failed: " + one_line(error.what()));
         }
-        give_back(std::move(lane));
     }
 
     void infer_async(const DeviceFrames &) override {

@@ -19,7 +19,6 @@ apdepth_handle *open_mean() {
 void info_is_the_manifests() {
     apdepth_handle *model = open_mean();
     apdepth_model_info info;
-    info.struct_size = sizeof info;
     CHECK(apdepth_info(model, &info) == APDEPTH_OK);
     CHECK(info.height.min == kHeight && info.height.opt == kHeight && info.height.max == kHeight);
     CHECK(info.width.opt == kWidth && info.batch.opt == 1 && info.stride == 8);
@@ -27,18 +26,6 @@ void info_is_the_manifests() {
     CHECK(std::strcmp(info.backend, "openvino") == 0 && std::strcmp(info.device, "cpu") == 0);
     CHECK(std::strcmp(info.model, "mean") == 0 && std::strcmp(info.precision, "fp32") == 0);
     CHECK_TEXT(info.reason, "openvino on cpu, fp32, fused graph");
-    apdepth_close(model);
-}
-
-void a_shorter_info_of_an_older_program_is_not_overrun() {
-    apdepth_handle *model = open_mean();
-    apdepth_model_info info;
-    std::memset(&info, 0x5a, sizeof info);
-    info.struct_size = offsetof(apdepth_model_info, stride);
-    CHECK(apdepth_info(model, &info) == APDEPTH_OK);
-    CHECK(info.width.max == kWidth && info.stride == 0x5a5a5a5a);
-    info.struct_size = 0;
-    CHECK_FAILS(apdepth_info(model, &info), APDEPTH_USAGE_ERROR, "struct_size of info is not set");
     apdepth_close(model);
 }
 
@@ -104,7 +91,6 @@ void options_that_can_not_work() {
     CHECK_FAILS(open([](auto &o) { o.device = "gpu"; }), usage, "unknown device 'gpu'");
     CHECK_FAILS(open([](auto &o) { o.device = "cuda:"; }), usage, "unknown device 'cuda:'");
     CHECK_FAILS(open([](auto &o) { o.precision = "fp8"; }), usage, "unknown precision 'fp8'");
-    CHECK_FAILS(open([](auto &o) { o.struct_size = 0; }), usage, "struct_size of the options");
     CHECK_FAILS(open([](auto &o) { o.backend = "openvino", o.device = "cuda"; }), usage, "on the CPU");
     CHECK_FAILS(open([](auto &o) { o.backend = "tensorrt", o.device = "cpu"; }), usage, "not on cpu");
     CHECK_FAILS(open([](auto &o) { o.precision = "fp16"; }), APDEPTH_BACKEND_ERROR,
@@ -112,8 +98,6 @@ void options_that_can_not_work() {
     CHECK_FAILS(open([](auto &o) { o.precision = "bf16"; }), APDEPTH_BACKEND_ERROR,
                 "OpenVINO on cpu runs fp32, fp16, not bf16");
     CHECK(model == nullptr);
-    CHECK(open([](auto &o) { o.struct_size = sizeof o.struct_size, o.backend = "x"; }) == APDEPTH_OK);
-    apdepth_close(model);
 }
 
 void the_header_for_cpp() {
@@ -142,7 +126,6 @@ void the_header_for_cpp() {
 int main() {
     CHECK(std::string(apdepth_version()) == APDEPTH_TEST_VERSION);
     info_is_the_manifests();
-    a_shorter_info_of_an_older_program_is_not_overrun();
     depth_is_the_graphs();
     frames_that_the_graph_does_not_take();
     null_pointers();

@@ -15,7 +15,6 @@ int main(void) {
         fprintf(stderr, "%s\n", apdepth_last_error());
         return 1;
     }
-    info.struct_size = sizeof info;
     if (apdepth_info(model, &info) != APDEPTH_OK) return 1;
     height = info.height.opt;
     width = info.width.opt;

@@ -1,6 +1,6 @@
 """runtime/cpp, built once, and its C API through ctypes.
 
-Everything is skipped, with the reason, where CMake, a compiler, OpenVINO or nlohmann-json is missing.
+Skipped, with the reason, where CMake, a compiler, OpenVINO or a header is missing.
 """
 
 from __future__ import annotations
@@ -27,20 +27,18 @@ STATUS = ("ok", "usage", "image", "bundle", "backend", "memory", "internal")
 
 
 class Range(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int) for name in ("min", "opt", "max")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_int) for name in ("min", "opt", "max")]
 
 
 class Options(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
-        ("struct_size", ctypes.c_size_t),
+    _fields_ = [
         *[(name, ctypes.c_char_p) for name in ("backend", "precision", "device")],
         ("check_hashes", ctypes.c_int),
     ]
 
 
 class Info(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
-        ("struct_size", ctypes.c_size_t),
+    _fields_ = [
         *[(name, Range) for name in ("batch", "height", "width")],
         ("stride", ctypes.c_int),
         ("random_weights", ctypes.c_int),
@@ -108,7 +106,7 @@ class Model:
         return depth
 
     def info(self) -> Info:
-        info = Info(struct_size=ctypes.sizeof(Info))
+        info = Info()
         self.api.check(self.api.lib.apdepth_info(self.handle, ctypes.byref(info)))
         return info
 

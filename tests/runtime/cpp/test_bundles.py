@@ -1,4 +1,4 @@
-"""Broken bundles: the C library refuses what Python refuses, in the same words, and never crashes."""
+"""Broken bundles: the C library refuses what Python refuses, in its words, and never crashes."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def test_a_thousand_mutated_manifests_are_judged_as_python_does(
         (bundle / "manifest.json").write_text(text)
         expected = python_says(bundle)
         if expected is None:
-            # What opens may still not be the graph that lies there; that is not the manifest's form.
+            # The graph that lies there may still not be the one that the manifest tells of.
             assert status == 0 or "manifest.json: " not in message, message
             opened += status == 0
         elif "its spec is not one of ours" not in expected:

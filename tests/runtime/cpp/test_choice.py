@@ -1,4 +1,4 @@
-"""Which engine runs here: the C library's reasons are Python's, on machines made up for both."""
+"""Which engine runs here, and its kernel cache: as in Python, on machines made up for both."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.runtime.tensorrt import choice
+from apdepth_deploy.runtime.tensorrt import runtime_cache as cache
 from apdepth_deploy.runtime.tensorrt.choice import UnfitError, choose_engines
 
 VERSION = "1.7.1.116"
@@ -93,3 +94,42 @@ def test_the_choice_is_pythons(
     for python, cpp in remedies.items():
         expected = expected.replace(python, cpp)
     assert done.stdout == expected + "\n"
+
+
+class FakeKernels:
+    """TensorRT's IRuntimeCache: bytes in, bytes out."""
+
+    def __init__(self, kernels: bytes = b"") -> None:
+        self.kernels = kernels
+
+    def serialize(self) -> bytes:
+        return self.kernels
+
+    def deserialize(self, kernels: bytes) -> bool:
+        self.kernels = kernels
+        return True
+
+
+def test_either_finds_the_kernels_that_the_other_kept(
+    cpp_build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    gpu = {"name": "NVIDIA GeForce RTX 5090 (D)", "compute_capability": "12.0"}
+    plan = "0123456789abcdef" * 4
+    folder = cache.cache_folder()
+    assert folder is not None
+    path = folder / cache.cache_name(gpu, "13000", VERSION, plan)
+    command = [cpp_build / "tests/apdepth_cache", *gpu.values(), "13000", VERSION, plan]
+
+    def cpp(*words: str) -> list[str]:
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    assert cpp() == [str(path), ""]
+    cache.RuntimeCache(FakeKernels(b"by python"), path).save()
+    assert cpp() == [str(path), "by python"]
+    assert cpp("by cpp") == [str(path), "by cpp"]
+    kernels = FakeKernels()
+    assert cache.RuntimeCache(kernels, path).loaded and kernels.kernels == b"by cpp"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert cpp() == [str(path), ""]

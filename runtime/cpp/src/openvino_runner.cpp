@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include <openvino/frontend/manager.hpp>
 #include <openvino/openvino.hpp>
 
 #include "error.hpp"
@@ -27,9 +28,16 @@ ov::AnyMap settings() {
             ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
 }
 
+// By the reader of ONNX alone: Core::read_model would offer a damaged file to every other reader.
+std::shared_ptr<ov::Model> read_onnx(const std::string &path) {
+    ov::frontend::FrontEndManager manager;
+    const auto reader = manager.load_by_framework("onnx");
+    return reader->convert(reader->load(path));
+}
+
 ov::CompiledModel compile(ov::Core &core, const Bundle &bundle, const Graph &graph) {
     try {
-        return core.compile_model(core.read_model(bundle.path(graph.file)), "CPU", settings());
+        return core.compile_model(read_onnx(bundle.path(graph.file)), "CPU", settings());
     } catch (const std::exception &error) {
         throw BundleError(graph.file + ": OpenVINO can't load it: " + one_line(error.what()));
     }

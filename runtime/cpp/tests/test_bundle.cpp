@@ -100,7 +100,7 @@ void graphs_that_are_not_the_manifests() {
     bundle.edit("\"height\": 32", "\"height\": 2147483648");
     CHECK_FAILS(open(bundle.path()), APDEPTH_BUNDLE_ERROR, "'height' of graphs[0] is '2147483648'");
     const BrokenBundle damaged("damaged");
-    damaged.write(kGraph, std::string(damaged.read(kGraph).size(), 'x'));
+    damaged.write(kGraph, std::string(damaged.read(kGraph).size(), '\xff'));
     CHECK_FAILS(open(damaged.path(), false), APDEPTH_BUNDLE_ERROR, "OpenVINO can't load it");
 }
 

@@ -16,7 +16,8 @@ int main(int argc, char **argv) {
         const std::vector<std::uint8_t> rgb(static_cast<std::size_t>(3 * height * width), 128);
         const std::vector<float> depth = predictor({rgb.data(), height, width});
         const auto [near, far] = std::minmax_element(depth.begin(), depth.end());
-        std::printf("%s: depth of %dx%d from %.3f to %.3f\n", info.reason, width, height, *near, *far);
+        std::printf("%s: depth of %dx%d from %.3f to %.3f\n", info.reason, width, height, *near,
+                    *far);
     } catch (const apdepth::Error &error) {
         std::fprintf(stderr, "error: %s\n", error.what());
         return 2;

@@ -51,12 +51,12 @@ extern "C" {
 /* What a call came to. The names are those of the Python package's exceptions. */
 typedef enum apdepth_status {
     APDEPTH_OK = 0,
-    APDEPTH_USAGE_ERROR = 1,    /* an argument that can't work: a null pointer, an unknown backend */
-    APDEPTH_IMAGE_ERROR = 2,    /* a frame that this graph doesn't take: another size, short rows */
-    APDEPTH_BUNDLE_ERROR = 3,   /* a bundle that is incomplete, damaged, or of another version */
-    APDEPTH_BACKEND_ERROR = 4,  /* an engine that is missing, or can't run this bundle here */
-    APDEPTH_MEMORY_ERROR = 5,   /* the host's memory didn't suffice */
-    APDEPTH_INTERNAL_ERROR = 6  /* a defect of this library: please report it */
+    APDEPTH_USAGE_ERROR = 1,   /* an argument that can't work: a null pointer, an unknown backend */
+    APDEPTH_IMAGE_ERROR = 2,   /* a frame that this graph doesn't take: another size, short rows */
+    APDEPTH_BUNDLE_ERROR = 3,  /* a bundle that is incomplete, damaged, or of another version */
+    APDEPTH_BACKEND_ERROR = 4, /* an engine that is missing, or can't run this bundle here */
+    APDEPTH_MEMORY_ERROR = 5,  /* the host's memory didn't suffice */
+    APDEPTH_INTERNAL_ERROR = 6 /* a defect of this library: please report it */
 } apdepth_status;
 
 /* An opened bundle with its engine. */
@@ -137,8 +137,8 @@ APDEPTH_API apdepth_status apdepth_open(const char *bundle, const apdepth_option
  * APDEPTH_IMAGE_ERROR    a size that the graph doesn't take, or a stride that is too small.
  * APDEPTH_BACKEND_ERROR  the engine failed.
  */
-APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *rgb, int height, int width,
-                                         size_t stride, float *depth);
+APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *rgb, int height,
+                                         int width, size_t stride, float *depth);
 
 /* Queue depth of frames in GPU memory on a CUDA stream of yours; neither copies nor waits.
  *
@@ -148,8 +148,8 @@ APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *r
  *                GPU, ready for work on `stream`.
  * batch, height, width  as in info.
  * depth          device pointer to float32 [batch][height][width] without gaps, on the same GPU.
- * cuda_stream    a cudaStream_t (or CUstream) of that GPU, not under capture; NULL is CUDA's default
- *                stream.
+ * cuda_stream    a cudaStream_t (or CUstream) of that GPU, not under capture; NULL is CUDA's
+ *                default stream.
  *
  * Both memories must stay until the stream has passed this work. Addresses that aren't multiples of
  * 256 cost a copy on the GPU. Work queued by one handle's calls follows each other on the GPU.

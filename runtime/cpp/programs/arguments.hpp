@@ -22,7 +22,7 @@ struct Arguments {
     // Throws WrongUse for an option that is not in `known`, or one without its value.
     Arguments(int argc, char **argv, const std::vector<std::string> &known);
 
-    const char *get(const std::string &name) const;  // nullptr where it wasn't given
+    const char *get(const std::string &name) const;            // nullptr where it wasn't given
     int number(const std::string &name, int otherwise) const;  // 1 or more; throws WrongUse
 
     // --backend, --precision, --device. They live as long as these arguments.

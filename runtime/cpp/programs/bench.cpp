@@ -12,15 +12,18 @@
 namespace {
 
 constexpr const char *kUsage =
-    "usage: apdepth_bench BUNDLE [--backend B] [--precision P] [--device D] [--runs N] [--warm-up N]\n"
+    "usage: apdepth_bench BUNDLE [--backend B] [--precision P] [--device D] [--runs N] [--warm-up "
+    "N]\n"
     "Prints JSON with the fields of `apdepth-deploy profile --json`.\n";
 
 double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 std::vector<std::uint8_t> ramp(int height, int width) {
-    std::vector<std::uint8_t> rgb(3 * static_cast<std::size_t>(height) * static_cast<std::size_t>(width));
+    std::vector<std::uint8_t> rgb(3 * static_cast<std::size_t>(height) *
+                                  static_cast<std::size_t>(width));
     for (std::size_t i = 0; i < rgb.size(); ++i) rgb[i] = static_cast<std::uint8_t>(i / 7 % 256);
     return rgb;
 }

@@ -26,10 +26,10 @@ Image read_image(const std::string &path) {
 }
 
 void write_pgm(const std::string &path, const std::vector<float> &depth, int height, int width) {
-    std::string bytes =
-        "P5\n" + std::to_string(width) + " " + std::to_string(height) + "\n65535\n";
+    std::string bytes = "P5\n" + std::to_string(width) + " " + std::to_string(height) + "\n65535\n";
     for (const float value : depth) {
-        const auto level = static_cast<unsigned>(std::lround(std::clamp(value, 0.0f, 1.0f) * 65535.0));
+        const auto level =
+            static_cast<unsigned>(std::lround(std::clamp(value, 0.0f, 1.0f) * 65535.0));
         bytes += static_cast<char>(level >> 8);
         bytes += static_cast<char>(level & 255);
     }

@@ -61,7 +61,9 @@ Json timing(const std::vector<double> &seconds, int batch) {
 }
 
 Json machine() {
-    Json facts = {{"os", nullptr}, {"cpu", nullptr}, {"cores", std::thread::hardware_concurrency()},
+    Json facts = {{"os", nullptr},
+                  {"cpu", nullptr},
+                  {"cores", std::thread::hardware_concurrency()},
                   {"memory_bytes", nullptr}};
     utsname system{};
     if (uname(&system) == 0)
@@ -102,13 +104,15 @@ Json graphs(const Json &manifest) {
 
 // Weights and activations that the manifest knows of, in bytes.
 Json memory(const Json &manifest, const apdepth_model_info &info, long long host_growth) {
-    Json found = {{"host_growth", nullptr}, {"gpu_growth", nullptr}, {"weights", nullptr},
+    Json found = {{"host_growth", nullptr},
+                  {"gpu_growth", nullptr},
+                  {"weights", nullptr},
                   {"activations", nullptr}};
     if (host_growth >= 0) found["host_growth"] = host_growth;
     for (const Json &graph : manifest.at("graphs"))
         if (graph.at("name") == "fused" && graph.at("precision") == info.precision)
-            found["weights"] = graph.at("parameters").get<long long>() *
-                               (graph.at("precision") == "fp32" ? 4 : 2);
+            found["weights"] =
+                graph.at("parameters").get<long long>() * (graph.at("precision") == "fp32" ? 4 : 2);
     for (const Json &engine : manifest.at("engines"))
         if (engine.at("target") == info.backend && engine.at("graph") == "fused" &&
             engine.at("precision") == info.precision) {

@@ -84,9 +84,7 @@ const char *apdepth_version(void) {
     return APDEPTH_JOINED(APDEPTH_VERSION_MAJOR, APDEPTH_VERSION_MINOR, APDEPTH_VERSION_PATCH);
 }
 
-apdepth_options apdepth_default_options(void) {
-    return {nullptr, nullptr, nullptr, 1};
-}
+apdepth_options apdepth_default_options(void) { return {nullptr, nullptr, nullptr, 1}; }
 
 apdepth_status apdepth_open(const char *bundle, const apdepth_options *options,
                             apdepth_handle **out) {

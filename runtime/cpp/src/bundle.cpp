@@ -188,8 +188,9 @@ void Bundle::check_hash(const std::string &name) const {
         throw BundleError(where + " can't be read: " + error_text(error.code));
     }
     if (to_hex(hash.finish()) != hashes.at(name))
-        throw BundleError(where + " is damaged: its SHA-256 is not the manifest's. "
-                                  "Copy the bundle again, or export it again");
+        throw BundleError(where +
+                          " is damaged: its SHA-256 is not the manifest's. "
+                          "Copy the bundle again, or export it again");
 }
 
 const Graph *Bundle::find_graph(const std::string &name, const std::string &precision) const {

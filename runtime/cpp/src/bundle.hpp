@@ -45,12 +45,12 @@ struct Engine {
 // An opened bundle: its folder and what its manifest says.
 struct Bundle {
     std::string folder;
-    std::string model;    // its name, such as "small"
+    std::string model;            // its name, such as "small"
     bool random_weights = false;  // drawn, not trained
     std::vector<Graph> graphs;
     std::vector<Engine> engines;
     std::map<std::string, std::string> hashes;  // SHA-256 by a file's name
-    int stride = 1;  // sides of a frame are multiples of it
+    int stride = 1;                             // sides of a frame are multiples of it
 
     // Read and check a manifest, and that every file it names is there with its size. Throws
     // BundleError. Hashes cost time on big files: check_hash compares those of files in use.

@@ -82,8 +82,10 @@ class Narrowing {
 std::string required_version(const Machine &machine, const std::string &target) {
     const std::optional<std::string> version = machine.tensorrt_version(target);
     if (!version)
-        throw BackendError(target + " is not in this build of libapdepth: configure it with "
-                                    "-DAPDEPTH_TENSORRT=ON and the headers and library of " + target);
+        throw BackendError(target +
+                           " is not in this build of libapdepth: configure it with "
+                           "-DAPDEPTH_TENSORRT=ON and the headers and library of " +
+                           target);
     return *version;
 }
 
@@ -144,8 +146,7 @@ Choice choose_engine(const Bundle &bundle, const std::string &target,
         for (const Engine &engine : all.engines)
             if (engine.graph == "fused" && engine.precision == preferred)
                 return {engine, gpu, ordinal, warning, all.mend()};
-    throw all.unfit(names(all.engines) +
-                    ", which fit here, are no fused way from frame to depth");
+    throw all.unfit(names(all.engines) + ", which fit here, are no fused way from frame to depth");
 }
 
 void check_plan_hash(const Bundle &bundle, const Choice &choice) {

@@ -94,7 +94,9 @@ std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted
     if (wanted.check_hashes)
         for (const std::string &file : {graph.file, graph.data}) bundle.check_hash(file);
     const bool asked = wanted.backend == "openvino" || wanted.device == "cpu";
-    const std::string why = asked ? "as asked" : machine.gpus.empty() ? "no CUDA here" : "on the CPU";
+    const std::string why = asked                  ? "as asked"
+                            : machine.gpus.empty() ? "no CUDA here"
+                                                   : "on the CPU";
     const std::string reason =
         "openvino on cpu, " + graph.precision + ", fused graph: " + why + skipped;
 #ifdef APDEPTH_WITH_OPENVINO
@@ -102,8 +104,9 @@ std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted
     runner->reason = reason;
     return runner;
 #else
-    throw BackendError("openvino is not in this build of libapdepth: configure it with "
-                       "-DAPDEPTH_OPENVINO=ON");
+    throw BackendError(
+        "openvino is not in this build of libapdepth: configure it with "
+        "-DAPDEPTH_OPENVINO=ON");
 #endif
 }
 

@@ -65,16 +65,19 @@ bool all_values(const Json &value) {
     return value.is_object() && std::all_of(value.begin(), value.end(), check);
 }
 
-bool is_precision(const Json &value) { return value == "fp32" || value == "fp16" || value == "bf16"; }
+bool is_precision(const Json &value) {
+    return value == "fp32" || value == "fp16" || value == "bf16";
+}
 bool is_target(const Json &value) { return value == "tensorrt-rtx" || value == "tensorrt"; }
 bool is_source(const Json &value) {
     return value == "random" || value == "checkpoint" || value == "model";
 }
 
-const Fields kManifest = {
-    {"created", is_text}, {"tools", all_values<is_text>}, {"source", is_object},
-    {"depth", is_text},   {"spec", is_object},            {"graphs", is_list},
-    {"engines", is_list}, {"parity", is_list},            {"files", is_object}};
+const Fields kManifest = {{"created", is_text},  {"tools", all_values<is_text>},
+                          {"source", is_object}, {"depth", is_text},
+                          {"spec", is_object},   {"graphs", is_list},
+                          {"engines", is_list},  {"parity", is_list},
+                          {"files", is_object}};
 
 const Fields kSource = {{"kind", is_source},
                         {"name", is_text},
@@ -84,12 +87,19 @@ const Fields kSource = {{"kind", is_source},
                         {"unet", optional<is_text>},
                         {"revision", optional<is_text>}};
 
-const Fields kGraph = {
-    {"name", is_text},       {"file", is_text},       {"data", is_text},
-    {"precision", is_precision}, {"opset", is_count}, {"parameters", is_count},
-    {"nodes", is_count},     {"inputs", is_list},     {"outputs", is_list},
-    {"batch", is_extent},    {"height", is_extent},   {"width", is_extent},
-    {"gflop", all_values<is_number>}};
+const Fields kGraph = {{"name", is_text},
+                       {"file", is_text},
+                       {"data", is_text},
+                       {"precision", is_precision},
+                       {"opset", is_count},
+                       {"parameters", is_count},
+                       {"nodes", is_count},
+                       {"inputs", is_list},
+                       {"outputs", is_list},
+                       {"batch", is_extent},
+                       {"height", is_extent},
+                       {"width", is_extent},
+                       {"gflop", all_values<is_number>}};
 
 const Fields kEngine = {{"graph", is_text},
                         {"version", is_text},
@@ -126,8 +136,7 @@ std::string text(const Json &object, const char *key) { return object.at(key).ge
 
 // Every field there and well-formed; others are a later version's business.
 void require(const Json &data, const Fields &fields, const std::string &where) {
-    if (!data.is_object())
-        throw BundleError(where + " is no JSON object. Export the bundle again");
+    if (!data.is_object()) throw BundleError(where + " is no JSON object. Export the bundle again");
     const Json null;
     for (const Field &field : fields) {
         const auto found = data.find(field.name);
@@ -153,15 +162,18 @@ void check_graph(const Json &graph, const std::string &where, const Json &files)
         for (const Json &tensor : graph.at(side)) require(tensor, kTensor, "a tensor of " + where);
     for (const char *key : {"file", "data"})
         if (!files.contains(text(graph, key)))
-            throw BundleError("it has no hash for " + text(graph, key) + ". Export the bundle again");
+            throw BundleError("it has no hash for " + text(graph, key) +
+                              ". Export the bundle again");
 }
 
 void check_engine(const Json &engine, const std::string &where, const Json &manifest) {
     require(engine, kEngine, where);
     if (!manifest.at("files").contains(text(engine, "file")))
-        throw BundleError("it has no hash for " + text(engine, "file") + ". Build the engine again");
+        throw BundleError("it has no hash for " + text(engine, "file") +
+                          ". Build the engine again");
     for (const Json &graph : manifest.at("graphs"))
-        if (graph.at("name") == engine.at("graph") && graph.at("precision") == engine.at("precision"))
+        if (graph.at("name") == engine.at("graph") &&
+            graph.at("precision") == engine.at("precision"))
             return;
     throw BundleError(where + " was built from " + text(engine, "graph") + "." +
                       text(engine, "precision") + ", which is not there");
@@ -202,8 +214,7 @@ void check_chains(const Json &graphs) {
         auto chain = std::find_if(chains.begin(), chains.end(), [&](const Chain &known) {
             return known.fused == fused && known.precision == precision;
         });
-        if (chain == chains.end())
-            chain = chains.insert(chain, Chain{fused, precision, {"image"}});
+        if (chain == chains.end()) chain = chains.insert(chain, Chain{fused, precision, {"image"}});
         const Names inputs = tensor_names(graph.at("inputs"));
         const Names outputs = tensor_names(graph.at("outputs"));
         if (!contains_all(chain->made, inputs) || overlap(outputs, chain->made))
@@ -240,11 +251,13 @@ void check_manifest(const Json &manifest) {
         require(entry, kFile, "files[" + repr(name) + "]");
     }
     const Json &graphs = manifest.at("graphs"), &engines = manifest.at("engines");
-    for (std::size_t i = 0; i < graphs.size(); ++i) check_graph(graphs[i], numbered("graphs", i), files);
+    for (std::size_t i = 0; i < graphs.size(); ++i)
+        check_graph(graphs[i], numbered("graphs", i), files);
     for (std::size_t i = 0; i < engines.size(); ++i)
         check_engine(engines[i], numbered("engines", i), manifest);
     const Json &parity = manifest.at("parity");
-    for (std::size_t i = 0; i < parity.size(); ++i) require(parity[i], kParity, numbered("parity", i));
+    for (std::size_t i = 0; i < parity.size(); ++i)
+        require(parity[i], kParity, numbered("parity", i));
     check_chains(graphs);
 }
 

@@ -53,9 +53,10 @@ void check_port(const Graph &graph, const std::vector<ov::Output<const ov::Node>
                           ": export the bundle again");
     const ov::PartialShape found = ports[0].get_partial_shape();
     if (ports[0].get_element_type() != type || !found.compatible(shape))
-        throw BundleError(graph.file + " has " + name + " " + ports[0].get_element_type().to_string() +
-                          " " + found.to_string() + " and the manifest says " + type.to_string() +
-                          " " + shape.to_string() + ": export the bundle again");
+        throw BundleError(graph.file + " has " + name + " " +
+                          ports[0].get_element_type().to_string() + " " + found.to_string() +
+                          " and the manifest says " + type.to_string() + " " + shape.to_string() +
+                          ": export the bundle again");
 }
 
 class OpenVinoRunner final : public Runner {
@@ -85,8 +86,9 @@ class OpenVinoRunner final : public Runner {
     }
 
     void infer_async(const DeviceFrames &) override {
-        throw UsageError("openvino takes host arrays only: call apdepth_infer, or build an engine "
-                         "and open it with backend tensorrt-rtx or tensorrt");
+        throw UsageError(
+            "openvino takes host arrays only: call apdepth_infer, or build an engine "
+            "and open it with backend tensorrt-rtx or tensorrt");
     }
 
   private:

@@ -18,7 +18,10 @@ void append_escaped(std::string &out, unsigned char c) {
         case '\n': out += "\\n"; return;
         case '\r': out += "\\r"; return;
         case '\t': out += "\\t"; return;
-        default: out += "\\x"; out += digits[c >> 4]; out += digits[c & 15];
+        default:
+            out += "\\x";
+            out += digits[c >> 4];
+            out += digits[c & 15];
     }
 }
 

@@ -38,8 +38,7 @@ void copy_frame(const Frame &image, int copies, std::uint8_t *target) {
         for (int y = 0; y < image.height; ++y)
             std::memcpy(target + static_cast<std::size_t>(y) * image.row(),
                         image.rgb + static_cast<std::size_t>(y) * image.stride, image.row());
-    else
-        std::memcpy(target, image.rgb, size);
+    else std::memcpy(target, image.rgb, size);
     for (int copy = 1; copy < copies; ++copy)
         std::memcpy(target + static_cast<std::size_t>(copy) * size, target, size);
 }

@@ -38,7 +38,8 @@ class Runner {
     // threads. Throws BackendError.
     virtual void infer(const Frame &image, float *depth) = 0;
 
-    // See apdepth_infer_async; checks the sizes itself. Throws UsageError, ImageError, BackendError.
+    // See apdepth_infer_async; checks the sizes itself. Throws UsageError, ImageError or
+    // BackendError.
     virtual void infer_async(const DeviceFrames &frames) = 0;
 
     FrameRange frame{};  // sizes that the graph takes

@@ -1,7 +1,7 @@
 // A bundle whose depth is known by heart, and copies of it to break.
 //
 // data/mean_bundle holds a graph that takes one frame of 16x24; its depth is the mean of each
-// pixel's channels over 255 (tests/runtime/cpp/test_harness.py makes it anew and compares).
+// pixel's channels over 255 (tests/runtime/cpp/test_api.py holds Python to the same).
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// What the choice of an engine says on a machine that is made up: tests/runtime/cpp compares it with
-// Python's.
+// What the choice of an engine says on a machine that is made up: tests/runtime/cpp compares it
+// with Python's.
 //
 //   apdepth_choice BUNDLE VERSION PRECISION|any ORDINAL [GPU CAPABILITY]
 #include <cstdio>
@@ -15,7 +15,8 @@ using namespace apdepth::detail;
 int main(int argc, char **argv) {
     if (argc != 5 && argc != 7) return 2;
     const std::string version = argv[2], precision = argv[3];
-    Machine machine{{}, "linux-x86_64", [&](const std::string &) { return std::optional(version); }};
+    Machine machine{
+        {}, "linux-x86_64", [&](const std::string &) { return std::optional(version); }};
     if (argc == 7) machine.gpus.push_back({argv[5], argv[6]});
     const auto asked = precision == "any" ? std::nullopt : std::optional(precision);
     try {

@@ -22,7 +22,8 @@ constexpr int kWarmUp = 20, kTurn = 5;
 double run(const std::function<void()> &work) {
     const auto start = std::chrono::steady_clock::now();
     work();
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+        .count();
 }
 
 void print(const char *name, const std::vector<double> &samples, const char *end) {
@@ -34,9 +35,9 @@ void print(const char *name, const std::vector<double> &samples, const char *end
 
 // The settings are the library's.
 ov::CompiledModel compile(ov::Core &core, const std::string &bundle) {
-    return core.compile_model(
-        bundle + "/onnx/fused.fp32.onnx", "CPU", ov::hint::inference_precision(ov::element::f32),
-        ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
+    return core.compile_model(bundle + "/onnx/fused.fp32.onnx", "CPU",
+                              ov::hint::inference_precision(ov::element::f32),
+                              ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
 }
 
 }  // namespace
@@ -58,7 +59,8 @@ int main(int argc, char **argv) {
     ov::CompiledModel model = compile(core, argv[1]);
     ov::InferRequest request = model.create_infer_request();
     request.set_input_tensor(ov::Tensor(ov::element::u8, model.input().get_shape(), rgb.data()));
-    request.set_output_tensor(ov::Tensor(ov::element::f32, model.output().get_shape(), bare_depth.data()));
+    request.set_output_tensor(
+        ov::Tensor(ov::element::f32, model.output().get_shape(), bare_depth.data()));
 
     const std::function<void()> bare = [&] { request.infer(); };
     const std::function<void()> api = [&] { predictor.infer({rgb.data(), height, width}, depth); };

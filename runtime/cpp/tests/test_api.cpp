@@ -32,9 +32,11 @@ void info_is_the_manifests() {
 void depth_is_the_graphs() {
     apdepth_handle *model = open_mean();
     std::vector<float> depth(kHeight * kWidth);
-    for (const std::size_t stride : {std::size_t{3 * kWidth}, std::size_t{3 * kWidth + 1}, std::size_t{128}}) {
+    for (const std::size_t stride :
+         {std::size_t{3 * kWidth}, std::size_t{3 * kWidth + 1}, std::size_t{128}}) {
         const std::vector<std::uint8_t> frame = make_frame(3, stride);
-        CHECK(apdepth_infer(model, frame.data(), kHeight, kWidth, stride, depth.data()) == APDEPTH_OK);
+        CHECK(apdepth_infer(model, frame.data(), kHeight, kWidth, stride, depth.data()) ==
+              APDEPTH_OK);
         CHECK(is_mean(depth, frame, stride));
     }
     apdepth_close(model);
@@ -66,7 +68,8 @@ void null_pointers() {
     apdepth_handle *other = model;
     CHECK_FAILS(apdepth_open(nullptr, nullptr, &other), code, "bundle is NULL");
     CHECK(other == nullptr);
-    CHECK_FAILS(apdepth_infer(nullptr, frame.data(), 16, 24, 72, depth.data()), code, "model is NULL");
+    CHECK_FAILS(apdepth_infer(nullptr, frame.data(), 16, 24, 72, depth.data()), code,
+                "model is NULL");
     CHECK_FAILS(apdepth_infer(model, nullptr, 16, 24, 72, depth.data()), code, "rgb is NULL");
     CHECK_FAILS(apdepth_infer(model, frame.data(), 16, 24, 72, nullptr), code, "depth is NULL");
     CHECK_FAILS(apdepth_info(model, nullptr), code, "info is NULL");
@@ -87,12 +90,15 @@ void options_that_can_not_work() {
         return apdepth_open(mean_bundle().c_str(), &options, &model);
     };
     const auto usage = APDEPTH_USAGE_ERROR;
-    CHECK_FAILS(open([](auto &o) { o.backend = "x"; }), usage, "unknown backend 'x': choose one of auto");
+    CHECK_FAILS(open([](auto &o) { o.backend = "x"; }), usage,
+                "unknown backend 'x': choose one of auto");
     CHECK_FAILS(open([](auto &o) { o.device = "gpu"; }), usage, "unknown device 'gpu'");
     CHECK_FAILS(open([](auto &o) { o.device = "cuda:"; }), usage, "unknown device 'cuda:'");
     CHECK_FAILS(open([](auto &o) { o.precision = "fp8"; }), usage, "unknown precision 'fp8'");
-    CHECK_FAILS(open([](auto &o) { o.backend = "openvino", o.device = "cuda"; }), usage, "on the CPU");
-    CHECK_FAILS(open([](auto &o) { o.backend = "tensorrt", o.device = "cpu"; }), usage, "not on cpu");
+    CHECK_FAILS(open([](auto &o) { o.backend = "openvino", o.device = "cuda"; }), usage,
+                "on the CPU");
+    CHECK_FAILS(open([](auto &o) { o.backend = "tensorrt", o.device = "cpu"; }), usage,
+                "not on cpu");
     CHECK_FAILS(open([](auto &o) { o.precision = "fp16"; }), APDEPTH_BACKEND_ERROR,
                 "the bundle has fused fp32; OpenVINO on cpu needs fp16 fused: export with");
     CHECK_FAILS(open([](auto &o) { o.precision = "bf16"; }), APDEPTH_BACKEND_ERROR,

@@ -29,8 +29,9 @@ void files_are_compared() {
     std::string other = graph;
     other[other.size() / 2] ^= 1;
     bundle.write(kGraph, other);
-    CHECK_FAILS(open(bundle.path()), APDEPTH_BUNDLE_ERROR,
-                bundle.path() + "/onnx/fused.fp32.onnx is damaged: its SHA-256 is not the manifest's");
+    CHECK_FAILS(
+        open(bundle.path()), APDEPTH_BUNDLE_ERROR,
+        bundle.path() + "/onnx/fused.fp32.onnx is damaged: its SHA-256 is not the manifest's");
     bundle.write(kGraph, graph + "x");
     CHECK_FAILS(open(bundle.path()), APDEPTH_BUNDLE_ERROR, "bytes, the manifest says");
     fs::remove(bundle.file(kGraph));
@@ -49,10 +50,11 @@ void hashes_may_be_left_out() {
 }
 
 void paths_do_not_leave() {
-    for (const char *name : {"../x", "/etc/hostname", "onnx/../../x", "..\\\\x", "", ".", "onnx/.."}) {
+    for (const char *name :
+         {"../x", "/etc/hostname", "onnx/../../x", "..\\\\x", "", ".", "onnx/.."}) {
         const BrokenBundle bundle("paths");
-        bundle.edit("\"files\": {", std::string("\"files\": {\"") + name +
-                                        "\": {\"size\": 0, \"sha256\": \"\"},");
+        bundle.edit("\"files\": {",
+                    std::string("\"files\": {\"") + name + "\": {\"size\": 0, \"sha256\": \"\"},");
         CHECK_FAILS(open(bundle.path()), APDEPTH_BUNDLE_ERROR, "a path that leaves the bundle");
     }
     const BrokenBundle bundle("null");

@@ -74,13 +74,16 @@ void an_engine_is_chosen_or_refused_in_words() {
     const Gpu ada{"NVIDIA Test GPU", "8.9"};
     Bundle bundle;
     bundle.folder = "robot";
-    CHECK_TEXT(refusal(bundle, machine({})), "needs an NVIDIA GPU and its driver, and this machine has none");
-    CHECK_TEXT(refusal(bundle, machine({ada})), "robot has no tensorrt-rtx engine: `apdepth-deploy "
-                                                "build robot --target tensorrt-rtx --gpu sm89`");
+    CHECK_TEXT(refusal(bundle, machine({})),
+               "needs an NVIDIA GPU and its driver, and this machine has none");
+    CHECK_TEXT(refusal(bundle, machine({ada})),
+               "robot has no tensorrt-rtx engine: `apdepth-deploy "
+               "build robot --target tensorrt-rtx --gpu sm89`");
     bundle.engines = {engine("fp32", "8.9"), engine("fp16", "8.6")};
     CHECK_TEXT(refusal(bundle, machine({ada}, nullptr)), "is not in this build of libapdepth");
-    CHECK_TEXT(refusal(bundle, machine({ada}, "1.6")), "fused.fp32, fused.fp16 was built by "
-                                                       "tensorrt-rtx 1.7.1.116 and this is 1.6");
+    CHECK_TEXT(refusal(bundle, machine({ada}, "1.6")),
+               "fused.fp32, fused.fp16 was built by "
+               "tensorrt-rtx 1.7.1.116 and this is 1.6");
     CHECK_TEXT(refusal(bundle, machine({ada}), 1), "there is no cuda:1, only 1 NVIDIA GPU(s)");
     CHECK_TEXT(refusal(bundle, machine({{"Old", "7.5"}})),
                "was built for compute capability 8.9, 8.6 and cuda:0 (Old) has 7.5: "

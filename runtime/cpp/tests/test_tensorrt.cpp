@@ -43,13 +43,14 @@ void a_bundle_with_an_engine_is_refused_in_words() {
     if (!this_machine().gpus.empty()) return;
     const BrokenBundle bundle("engine");
     CHECK_FAILS(open(bundle), APDEPTH_BACKEND_ERROR, "needs an NVIDIA GPU and its driver");
-    bundle.edit("\"engines\": []",
-                "\"engines\": [{\"graph\": \"fused\", \"precision\": \"fp32\", \"target\": \"" +
-                    std::string(tensorrt::kTarget) +
-                    "\", \"version\": \"1.2.3.4\", \"compute_capabilities\": [\"8.9\"], \"platform\": "
-                    "\"linux-x86_64\", \"file\": \"onnx/fused.fp32.data\", \"batch\": 1, \"height\": 16, "
-                    "\"width\": 24, \"weights\": {}, \"weights_bytes\": 0, \"activation_bytes\": 0, "
-                    "\"layers\": 1, \"seconds\": 1}]");
+    bundle.edit(
+        "\"engines\": []",
+        "\"engines\": [{\"graph\": \"fused\", \"precision\": \"fp32\", \"target\": \"" +
+            std::string(tensorrt::kTarget) +
+            "\", \"version\": \"1.2.3.4\", \"compute_capabilities\": [\"8.9\"], \"platform\": "
+            "\"linux-x86_64\", \"file\": \"onnx/fused.fp32.data\", \"batch\": 1, \"height\": 16, "
+            "\"width\": 24, \"weights\": {}, \"weights_bytes\": 0, \"activation_bytes\": 0, "
+            "\"layers\": 1, \"seconds\": 1}]");
     const bool same = getInferLibVersion() == NV_TENSORRT_VERSION;
     CHECK_FAILS(open(bundle), APDEPTH_BACKEND_ERROR,
                 same ? "fused.fp32 was built by" : "was compiled with the headers of");

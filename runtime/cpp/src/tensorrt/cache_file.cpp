@@ -25,7 +25,8 @@ const char *variable(const char *name) {
 std::string plain(const std::string &name) {
     std::string out;
     for (const char c : name) {
-        const bool kept = ('0' <= c && c <= '9') || ('A' <= c && c <= 'Z') || ('a' <= c && c <= 'z');
+        const bool kept =
+            ('0' <= c && c <= '9') || ('A' <= c && c <= 'Z') || ('a' <= c && c <= 'z');
         if (kept) out += c;
         else if (!out.empty() && out.back() != '-') out += '-';
     }

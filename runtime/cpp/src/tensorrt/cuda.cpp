@@ -24,9 +24,8 @@ void check(cudaError_t code, const char *call) {
     if (code == cudaSuccess) return;
     cudaGetLastError();  // or the next call would report it again
     const std::string name = std::string(call).substr(0, std::string(call).find('('));
-    throw BackendError("cuda:" + std::to_string(current_device()) + ": " + name +
-                       " failed: " + cudaGetErrorString(code) + " (CUDA error " +
-                       std::to_string(code) + ")");
+    throw BackendError("cuda:" + std::to_string(current_device()) + ": " + name + " failed: " +
+                       cudaGetErrorString(code) + " (CUDA error " + std::to_string(code) + ")");
 }
 
 OnDevice::OnDevice(int ordinal) {
@@ -70,8 +69,8 @@ int device_of(const void *memory) {
         cudaGetLastError();
         return -1;
     }
-    const bool there = attributes.type == cudaMemoryTypeDevice ||
-                       attributes.type == cudaMemoryTypeManaged;
+    const bool there =
+        attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
     return there ? attributes.device : -1;
 }
 

@@ -48,8 +48,8 @@ void Lane::infer(const Frame &image, int copies, float *depth) {
     bind(image_.get(), depth_.get());
     run();
     const std::size_t bytes = sizeof *depth * image.pixels();
-    APDEPTH_CUDA(cudaMemcpyAsync(host_depth_.get(), depth_.get(), bytes, cudaMemcpyDeviceToHost,
-                                 stream));
+    APDEPTH_CUDA(
+        cudaMemcpyAsync(host_depth_.get(), depth_.get(), bytes, cudaMemcpyDeviceToHost, stream));
     APDEPTH_CUDA(cudaEventRecord(done_.get(), stream));
     APDEPTH_CUDA(cudaStreamSynchronize(stream));
     std::memcpy(depth, host_depth_.get(), bytes);

@@ -1,4 +1,4 @@
-// What only TensorRT for RTX has: compiled kernels that are kept, and graphs that it captures itself.
+// What only TensorRT for RTX has: compiled kernels that are kept, graphs that it captures itself.
 #pragma once
 
 #include <memory>

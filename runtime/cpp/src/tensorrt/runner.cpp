@@ -25,7 +25,9 @@ namespace {
 using nvinfer1::DataType;
 using nvinfer1::TensorIOMode;
 
-Sizes largest(const FrameRange &frame) { return {frame.batch.max, frame.height.max, frame.width.max}; }
+Sizes largest(const FrameRange &frame) {
+    return {frame.batch.max, frame.height.max, frame.width.max};
+}
 
 class TensorRtRunner final : public Runner {
   public:
@@ -103,13 +105,15 @@ class TensorRtRunner final : public Runner {
         const bool output = engine_->getTensorIOMode("depth") == TensorIOMode::kOUTPUT &&
                             engine_->getTensorDataType("depth") == DataType::kFLOAT;
         if (!both || !input || !output)
-            throw BackendError(choice_.engine.file + " has other tensors than image uint8 and depth "
-                                                     "float32: " + choice_.mend);
+            throw BackendError(choice_.engine.file +
+                               " has other tensors than image uint8 and depth "
+                               "float32: " +
+                               choice_.mend);
         using nvinfer1::OptProfileSelector;
         if (!shape_is(OptProfileSelector::kMIN, &apdepth_range::min) ||
             !shape_is(OptProfileSelector::kMAX, &apdepth_range::max))
-            throw BackendError(choice_.engine.file + " takes other frames than the manifest says: " +
-                               choice_.mend);
+            throw BackendError(choice_.engine.file +
+                               " takes other frames than the manifest says: " + choice_.mend);
     }
 
     bool shape_is(nvinfer1::OptProfileSelector end, int apdepth_range::*size) const {
@@ -118,7 +122,8 @@ class TensorRtRunner final : public Runner {
         for (int axis = 0; axis < shape.nbDims; ++axis) dynamic = dynamic || shape.d[axis] < 0;
         if (dynamic) shape = engine_->getProfileShape("image", 0, end);
         return shape.nbDims == 4 && shape.d[0] == frame.batch.*size &&
-               shape.d[1] == frame.height.*size && shape.d[2] == frame.width.*size && shape.d[3] == 3;
+               shape.d[1] == frame.height.*size && shape.d[2] == frame.width.*size &&
+               shape.d[3] == 3;
     }
 
     void prepare_contexts(const Bundle &bundle) {
@@ -126,9 +131,10 @@ class TensorRtRunner final : public Runner {
         int driver = 0;
         APDEPTH_CUDA(cudaDriverGetVersion(&driver));
         const std::string folder = cache_folder(), &file = choice_.engine.file;
-        const std::string name = cache_name(choice_.gpu, driver, choice_.engine.version,
-                                            bundle.hashes.at(file));
-        contexts_ = std::make_unique<RtxContexts>(*engine_, folder.empty() ? "" : folder + "/" + name);
+        const std::string name =
+            cache_name(choice_.gpu, driver, choice_.engine.version, bundle.hashes.at(file));
+        contexts_ =
+            std::make_unique<RtxContexts>(*engine_, folder.empty() ? "" : folder + "/" + name);
 #else
         static_cast<void>(bundle);
 #endif
@@ -143,7 +149,8 @@ class TensorRtRunner final : public Runner {
         nvinfer1::IExecutionContext *context = engine_->createExecutionContext();
         const bool captures = true;
 #endif
-        if (context == nullptr) throw refusal("gives no execution context", "`apdepth-deploy doctor`");
+        if (context == nullptr)
+            throw refusal("gives no execution context", "`apdepth-deploy doctor`");
         return std::make_unique<Lane>(context, largest(frame), captures);
     }
 
@@ -171,7 +178,8 @@ class TensorRtRunner final : public Runner {
     void check_place(const void *memory, const char *name) const {
         const int place = device_of(memory);
         if (place == choice_.ordinal) return;
-        const std::string where = place < 0 ? "memory that is on no GPU" : "cuda:" + std::to_string(place);
+        const std::string where =
+            place < 0 ? "memory that is on no GPU" : "cuda:" + std::to_string(place);
         throw ImageError(std::string(name) + " is on " + where + " and the engine on " + device +
                          ": copy it there");
     }
@@ -180,7 +188,8 @@ class TensorRtRunner final : public Runner {
     BackendError refusal(const std::string &what, std::string remedy) const {
         const std::string said = Log::first();
         if (said.find("emory") != std::string::npos) {
-            const std::uint64_t needs = choice_.engine.weights_bytes + choice_.engine.activation_bytes;
+            const std::uint64_t needs =
+                choice_.engine.weights_bytes + choice_.engine.activation_bytes;
             remedy = "it needs about " + std::to_string(needs / 1000000) + " MB; " +
                      memory_hint(choice_.ordinal);
         }

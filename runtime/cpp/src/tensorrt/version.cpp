@@ -20,8 +20,8 @@ const char *const kTarget = "tensorrt";
 #endif
 
 std::string checked_version() {
-    const std::string library = dotted(getInferLibMajorVersion(), getInferLibMinorVersion(),
-                                       getInferLibPatchVersion());
+    const std::string library =
+        dotted(getInferLibMajorVersion(), getInferLibMinorVersion(), getInferLibPatchVersion());
     const std::string headers = dotted(NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR, NV_TENSORRT_PATCH);
     if (library != headers)
         throw BackendError("libapdepth was compiled with the headers of " + std::string(kTarget) +

@@ -1,4 +1,4 @@
-// Which TensorRT this is: of the headers that it was compiled with, and of the library that is here.
+// Which TensorRT this is: of the headers that it was compiled with, and of the library here.
 #pragma once
 
 #include <string>

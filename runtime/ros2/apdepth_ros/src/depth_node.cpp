@@ -62,8 +62,12 @@ class DepthNode : public rclcpp::Node {
     }
 
     void take(const Image::ConstSharedPtr &image, const CameraInfo::ConstSharedPtr &camera) {
-        const ImageRows rows{image->data.data(), image->data.size(), static_cast<int>(image->height),
-                             static_cast<int>(image->width), image->step, image->encoding};
+        const ImageRows rows{image->data.data(),
+                             image->data.size(),
+                             static_cast<int>(image->height),
+                             static_cast<int>(image->width),
+                             image->step,
+                             image->encoding};
         if (const auto fault = fault_of(rows)) return complain(*fault);
         Frame frame;
         frame.height = rows.height;
@@ -74,7 +78,8 @@ class DepthNode : public rclcpp::Node {
     }
 
     void predict(const Frame &frame, std::vector<float> &depth) {
-        depth.resize(static_cast<std::size_t>(frame.height) * static_cast<std::size_t>(frame.width));
+        depth.resize(static_cast<std::size_t>(frame.height) *
+                     static_cast<std::size_t>(frame.width));
         predictor_.infer({frame.rgb.data(), frame.height, frame.width}, depth);
     }
 

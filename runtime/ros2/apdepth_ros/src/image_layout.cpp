@@ -11,9 +11,11 @@ struct Layout {
     std::size_t bytes, red, green, blue;
 };
 
-constexpr Layout kLayouts[] = {
-    {"rgb8", 3, 0, 1, 2}, {"bgr8", 3, 2, 1, 0}, {"rgba8", 4, 0, 1, 2}, {"bgra8", 4, 2, 1, 0},
-    {"mono8", 1, 0, 0, 0}};
+constexpr Layout kLayouts[] = {{"rgb8", 3, 0, 1, 2},
+                               {"bgr8", 3, 2, 1, 0},
+                               {"rgba8", 4, 0, 1, 2},
+                               {"bgra8", 4, 2, 1, 0},
+                               {"mono8", 1, 0, 0, 0}};
 
 const Layout *find_layout(const std::string &encoding) {
     for (const Layout &layout : kLayouts)
@@ -31,7 +33,8 @@ std::optional<std::string> fault_of(const ImageRows &image) {
     const std::size_t row = layout->bytes * static_cast<std::size_t>(image.width);
     const auto height = static_cast<std::size_t>(image.height);
     if (image.step < row)
-        return "a step of " + std::to_string(image.step) + " bytes for rows of " + std::to_string(row);
+        return "a step of " + std::to_string(image.step) + " bytes for rows of " +
+               std::to_string(row);
     if (image.size < row || (image.size - row) / image.step < height - 1)
         return std::to_string(image.size) + " bytes of data for " + std::to_string(image.height) +
                " rows, " + std::to_string(image.step) + " bytes apart";

@@ -123,7 +123,8 @@ void encodings_become_rgb() {
 
 void images_with_faults_are_refused() {
     const std::vector<std::uint8_t> data(12);
-    const auto fault = [&](std::size_t size, int height, int width, std::size_t step, const char *encoding) {
+    const auto fault = [&](std::size_t size, int height, int width, std::size_t step,
+                           const char *encoding) {
         return fault_of({data.data(), size, height, width, step, encoding}).has_value();
     };
     CHECK(!fault(12, 2, 2, 6, "rgb8"));

@@ -25,7 +25,8 @@ struct Frame {
 // A thread that turns the latest frame into depth.
 //
 // There is room for one frame beside the one in work: a newer one takes the place of the one that
-// waits, so that latency never builds up when frames come faster than depth. `dropped` counts those.
+// waits, so that latency never builds up when frames come faster than depth. `dropped` counts
+// them.
 class DepthWorker {
   public:
     using Clock = std::chrono::steady_clock;

@@ -86,6 +86,12 @@ _GRAPH: dict[str, Check] = {
     **dict.fromkeys(("batch", "height", "width"), _is_extent),
     "gflop": _all_values(_is_number),
 }
+_FOLDING: dict[str, Check] = {
+    "applied": _all_items(_is_text),
+    "skipped": _all_values(_is_text),
+    **dict.fromkeys(("before", "after"), _is_object),
+}
+_SIZES: dict[str, Check] = {"parameters": _all_values(_is_count), "gflop": _all_values(_is_number)}
 _ENGINE: dict[str, Check] = {
     **dict.fromkeys(("graph", "version", "platform", "file"), _is_text),
     "precision": _one_of(*PRECISIONS),
@@ -116,6 +122,8 @@ def check_manifest(manifest: Any) -> None:
         )
     _require(manifest, _MANIFEST, "the manifest")
     _require(manifest["source"], _SOURCE, "source")
+    if manifest.get("folding") is not None:  # an earlier bundle has none
+        _check_folding(manifest["folding"])
     for name, entry in manifest["files"].items():
         _require_inside(name)
         _require(entry, _FILE, f"files[{name!r}]")
@@ -143,6 +151,12 @@ def _require_inside(name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
         raise BundleError(f"it names {name!r}, a path that leaves the bundle")
+
+
+def _check_folding(folding: Any) -> None:
+    _require(folding, _FOLDING, "folding")
+    for when in ("before", "after"):
+        _require(folding[when], _SIZES, f"folding.{when}")
 
 
 def _check_graph(graph: Any, where: str, files: Mapping[str, Any]) -> None:

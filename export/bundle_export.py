@@ -20,12 +20,13 @@ from apdepth_deploy.bundle import (
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import atomic_folder
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.model.networks import count_gflop
 from apdepth_deploy.source import ModelSource
 from apdepth_deploy.spec import ModelSpec, prior_licence
 from apdepth_deploy.verify import raise_on_miss, reference_results, verify_bundle
 
 from .estimate import describe
+from .folding import fold
+from .folding.record import folding_record
 from .graphs import FUSED, FusedGraph, StageGraph, save, tensor_info, trace
 from .precision import prepare
 from .shapes import FrameShape
@@ -43,6 +44,7 @@ def export_bundle(
     precisions: Sequence[str] = ("fp16",),
     shape: FrameShape | None = None,
     opset: int = 21,
+    folding: bool = True,
     verify: bool = True,
     progress: Progress = lambda message: None,
 ) -> Bundle:
@@ -55,6 +57,7 @@ def export_bundle(
         precisions: any of "fp32", "fp16", "bf16".
         shape: frame sizes; the default is one frame of 480x640.
         opset: ONNX opset, 18 to 23.
+        folding: work out at export what is constant at inference (exact; docs/folding.md).
         verify: measure parity and write it into the manifest.
         progress: called with a line before each long step.
 
@@ -73,19 +76,24 @@ def export_bundle(
         for line in _notes(model.spec):
             progress(line)
         progress(describe(model.spec, kinds, precisions, shape, verify))
-        gflop = count_gflop(model.spec, *shape.opt)
+        record = folding_record(model.spec, shape.opt, folding)
+        for name, reason in record["skipped"].items():
+            progress(f"note: {name} was not folded: {reason}")
         reference = None
         if verify:
             progress("running the PyTorch model on the sample frames")
             reference = reference_results(model, shape.opt, *shape.ends)
         bundle = Bundle(folder, new_manifest(model.spec, source.to_json()))
+        bundle.manifest["folding"] = record
         for number, precision in enumerate(precisions):
             if number:
                 model = source.load()
+            if folding:
+                fold(model)
             prepare(model, precision, shape.opt[1:] if shape.is_fixed else None)
             for graph in _graphs(model, kinds):
                 progress(f"tracing {graph.name}.{precision}")
-                _add_graph(bundle, graph, precision, shape, opset, gflop)
+                _add_graph(bundle, graph, precision, shape, opset, record["after"]["gflop"])
         del model, graph  # two models and a session at once would not fit where one does
         bundle.write_manifest()
         if reference is not None:
@@ -164,7 +172,7 @@ def _add_graph(
         width=shape.width.to_json(),
         parameters=_count_weights(onnx_model),
         nodes=sum(1 for _ in onnx_model.graph),
-        gflop={k: round(v, 3) for k, v in gflop.items() if graph.name in (FUSED, k)},
+        gflop={k: v for k, v in gflop.items() if graph.name in (FUSED, k)},
     )
     bundle.manifest["graphs"].append(dataclasses.asdict(entry))
     for file in (entry.file, entry.data):

@@ -68,6 +68,9 @@ def export(
         bool, typer.Option("--random-weights", help="Draw a preset's weights: size and speed only.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of --random-weights.")] = 0,
+    no_fold: Annotated[
+        bool, typer.Option("--no-fold", help="Keep what is constant in the graphs, to compare.")
+    ] = False,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Skip the comparison with PyTorch.")
     ] = False,
@@ -108,6 +111,7 @@ def export(
             precisions=precision,
             shape=shape,
             opset=opset,
+            folding=not no_fold,
             verify=not no_verify,
             progress=progress,
         )

@@ -27,7 +27,16 @@ def empty_prior(spec: ModelSpec) -> DepthAnythingForDepthEstimation:
 
 def count_parameters(spec: ModelSpec) -> dict[str, int]:
     """Parameters of each network: {"prior", "vae", "unet"}."""
-    model = empty_model(spec)
+    return parameters_of(empty_model(spec))
+
+
+def count_gflop(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, float]:
+    """GFLOP of each stage for one call (2 per multiply-add; matrix products and convolutions)."""
+    return gflop_of(empty_model(spec), batch, height, width)
+
+
+def parameters_of(model: ApDepth) -> dict[str, int]:
+    """``count_parameters`` of a model at hand."""
     nets = {"prior": model.prior, "vae": model.vae, "unet": model.unet}
     return {
         name: sum(p.numel() for p in net.parameters())
@@ -36,9 +45,8 @@ def count_parameters(spec: ModelSpec) -> dict[str, int]:
     }
 
 
-def count_gflop(spec: ModelSpec, batch: int, height: int, width: int) -> dict[str, float]:
-    """GFLOP of each stage for one call (2 per multiply-add; matrix products and convolutions)."""
-    model = empty_model(spec)
+def gflop_of(model: ApDepth, batch: int, height: int, width: int) -> dict[str, float]:
+    """``count_gflop`` of a model on the meta device."""
     images = torch.empty(batch, height, width, 3, dtype=torch.uint8, device="meta")
     gflop: dict[str, float] = {}
     results: dict[str, torch.Tensor] = {}

@@ -115,7 +115,7 @@ def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
 def test_a_file_of_another_size_is_named(bundle: Path) -> None:
     with (bundle / "onnx/fused.fp32.data").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(BundleError, match=r"fused\.fp32\.data has 2127617 bytes, .* 2127616"):
+    with pytest.raises(BundleError, match=r"fused\.fp32\.data has 2110401 bytes, .* 2110400"):
         Bundle.open(bundle)
 
 
@@ -200,6 +200,12 @@ FILE = "onnx/fused.fp32.onnx"
         (("graphs", 0, "file"), 3),
         (("graphs", 0, "data"), ["x"]),
         (("graphs", 0, "gflop"), {"unet": "many"}),
+        (("folding",), []),
+        (("folding", "applied"), "all"),
+        (("folding", "skipped"), ["text"]),
+        (("folding", "before"), None),
+        (("folding", "after", "parameters", "unet"), 0.5),
+        (("folding", "after", "gflop"), {"unet": "many"}),
         (("spec",), None),
         (("spec",), []),
         (("spec", "unet"), 5),
@@ -257,6 +263,15 @@ def test_what_a_later_version_adds_is_passed_over(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.graphs[0].label == "fused.fp32"
     assert opened.source("elsewhere").name == "elsewhere"
+
+
+def test_a_bundle_from_before_folding_opens_and_is_shown(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(bundle, lambda manifest: manifest.pop("folding"))
+    assert main(["inspect", str(bundle)]) == 0
+    shown = capsys.readouterr().out
+    assert "GFLOP per call: " in shown and "folded" not in shown
 
 
 def test_a_range_is_tuned_for_its_middle(bundle: Path) -> None:

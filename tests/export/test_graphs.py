@@ -12,6 +12,7 @@ import torch
 from onnx import TensorProto
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.export.folding import fold
 from apdepth_deploy.export.graphs import FusedGraph, trace
 from apdepth_deploy.export.precision import prepare
 from apdepth_deploy.export.shapes import FrameShape
@@ -114,7 +115,9 @@ def test_a_ranged_graph_takes_every_size_in_its_range(micro_spec, tmp_path):
     import onnx_ir
 
     shape = FrameShape.ranged((1, 64, 64), (1, 64, 96), (3, 128, 128))
-    model = prepare(ApDepth.from_spec(micro_spec), "fp16", None)
+    model = ApDepth.from_spec(micro_spec)
+    fold(model)
+    prepare(model, "fp16", None)
     onnx_ir.save(trace(FusedGraph(model), shape, 21), tmp_path / "ranged.onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -15,8 +15,14 @@ from torch import Tensor
 
 from apdepth_deploy.model import ApDepth
 
-from .prior import layer_scale_into_linears
-from .unet import cross_attention_into_sigmoid, timestep_into_biases
+from .attention import key_bias_out_of_softmax, value_bias_into_output
+from .prior import layer_scale_into_linears, zero_mask_out_of_prior
+from .unet import (
+    cross_attention_into_sigmoid,
+    feed_forward_bias_into_projection,
+    pixel_linears_into_convolutions,
+    timestep_into_biases,
+)
 from .vae import (
     depth_into_decoder,
     latent_scale_into_decoder,
@@ -66,12 +72,17 @@ def fold(model: ApDepth) -> Folded:
 
 
 def folds_of(model: ApDepth) -> Iterator[Fold]:
-    """The folds of the parts that a model has, in the order in which the parts run."""
+    """The folds of the parts that a model has."""
     if model.prior is not None:
+        yield zero_mask_out_of_prior
         yield layer_scale_into_linears
+    yield key_bias_out_of_softmax
+    yield value_bias_into_output
     yield latent_scale_into_encoder
     yield timestep_into_biases
     yield cross_attention_into_sigmoid
+    yield feed_forward_bias_into_projection
+    yield pixel_linears_into_convolutions
     if isinstance(model.vae, AutoencoderTiny):
         yield ranges_into_tiny_decoder
     yield latent_scale_into_decoder

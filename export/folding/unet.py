@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D, ResnetBlockCondNorm2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from apdepth_deploy.model import ApDepth
@@ -114,3 +115,35 @@ def _project(layer: nn.Linear, text: Tensor) -> Tensor:
     """[1,2,C'] -> keys or values [2, C] in float64."""
     bias = None if layer.bias is None else exact(layer.bias)
     return F.linear(exact(text)[0], exact(layer.weight), bias)
+
+
+def feed_forward_bias_into_projection(model: ApDepth) -> None:
+    """P (F y + f + x) + p = P (F y + x) + (P f + p): only proj_out P comes after the last block."""
+    for transformer in model.unet.modules():
+        if isinstance(transformer, Transformer2DModel):
+            feed_forward = transformer.transformer_blocks[-1].ff
+            last = [layer for layer in feed_forward.modules() if isinstance(layer, nn.Linear)][-1]
+            projection = transformer.proj_out
+            shift = exact(projection.weight).flatten(1) @ exact(last.bias)
+            projection.bias = rounded(exact(projection.bias) + shift, projection.bias)
+            last.bias = None
+
+
+def pixel_linears_into_convolutions(model: ApDepth) -> str | None:
+    """A linear layer at every pixel is a 1x1 convolution, whose bias costs no pass of its own."""
+    if not model.unet.config.use_linear_projection:
+        return "the U-Net has convolutions there already"
+    for transformer in model.unet.modules():
+        if isinstance(transformer, Transformer2DModel):
+            transformer.proj_in = _pointwise(transformer.proj_in)
+            transformer.proj_out = _pointwise(transformer.proj_out)
+            transformer.use_linear_projection = False
+    return None
+
+
+def _pointwise(linear: nn.Linear) -> nn.Conv2d:
+    with torch.device("meta"):
+        conv = nn.Conv2d(linear.in_features, linear.out_features, kernel_size=1)
+    conv.weight = nn.Parameter(linear.weight.detach()[:, :, None, None], requires_grad=False)
+    conv.bias = linear.bias
+    return conv

@@ -17,11 +17,17 @@ from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import main
 from apdepth_deploy.export import FrameShape, export_bundle
 from apdepth_deploy.export.folding import fold
-from apdepth_deploy.export.folding.prior import layer_scale_into_linears
+from apdepth_deploy.export.folding.attention import (
+    key_bias_out_of_softmax,
+    value_bias_into_output,
+)
+from apdepth_deploy.export.folding.prior import layer_scale_into_linears, zero_mask_out_of_prior
 from apdepth_deploy.export.folding.record import folding_record
 from apdepth_deploy.export.folding.unet import (
     SigmoidAttention,
     cross_attention_into_sigmoid,
+    feed_forward_bias_into_projection,
+    pixel_linears_into_convolutions,
     timestep_into_biases,
 )
 from apdepth_deploy.export.folding.vae import (
@@ -36,10 +42,15 @@ from apdepth_deploy.spec import ModelSpec, preset, without_prior
 
 SCALE = 0.18215
 ALL = [
+    "zero_mask_out_of_prior",
     "layer_scale_into_linears",
+    "key_bias_out_of_softmax",
+    "value_bias_into_output",
     "latent_scale_into_encoder",
     "timestep_into_biases",
     "cross_attention_into_sigmoid",
+    "feed_forward_bias_into_projection",
+    "pixel_linears_into_convolutions",
     "latent_scale_into_decoder",
     "depth_into_decoder",
 ]
@@ -183,6 +194,41 @@ def test_layer_scales_go_into_the_layers_before_them(micro_spec, swiglu):
     assert not [name for name, _ in model.prior.named_parameters() if "layer_scale" in name]
 
 
+@pytest.mark.parametrize("apply", [key_bias_out_of_softmax, value_bias_into_output])
+def test_a_softmax_makes_biases_redundant(exact_model, apply):
+    model = folded(exact_model, apply)
+    pixels, latent = normal(1, 3, 70, 98), normal(1, 4, 8, 11)
+    found, expected = (m.prior.net.backbone(pixels).feature_maps for m in (model, exact_model))
+    assert_equal(found[-1], expected[-1])
+    assert_equal(model.vae.decode(latent).sample, exact_model.vae.decode(latent).sample)
+    count = sum(1 for name, _ in exact_model.named_parameters() if "bias" in name)
+    # One of each of the prior's four layers, of the VAE's encoder and of its decoder.
+    assert sum(1 for name, _ in model.named_parameters() if "bias" in name) == count - 6
+
+
+def test_a_mask_of_zeros_masks_nothing(exact_model):
+    unfolded = copy.deepcopy(exact_model)
+    unfolded.prior.net.set_attn_implementation("eager")  # as traced
+    model, pixels = folded(unfolded, zero_mask_out_of_prior), normal(1, 3, 70, 98)
+    found, expected = (m.prior.net.backbone(pixels).feature_maps for m in (model, unfolded))
+    assert_equal(found[-1], expected[-1])
+
+
+@pytest.mark.parametrize(
+    "apply", [feed_forward_bias_into_projection, pixel_linears_into_convolutions]
+)
+def test_the_ends_of_the_transformers(exact_model, apply):
+    latents, model = normal(2, 8, 8, 11), folded(exact_model, apply)
+    assert_equal(run_unet(model, latents), run_unet(exact_model, latents))
+
+
+def test_the_last_bias_goes_into_either_kind_of_projection(exact_model):
+    latents = normal(2, 8, 8, 11)
+    convolutions = folded(exact_model, pixel_linears_into_convolutions)
+    model = folded(convolutions, feed_forward_bias_into_projection)
+    assert_equal(run_unet(model, latents), run_unet(exact_model, latents))
+
+
 # --- all of them ---------------------------------------------------------------------------------
 
 
@@ -193,7 +239,8 @@ def test_a_folded_model_computes_the_same_at_every_seam(micro_spec, tiny_vae_spe
     images = torch.randint(0, 256, (2, 64, 88, 3), dtype=torch.uint8)
     expected = model.stages(images)
     done = fold(model)
-    assert not done.skipped and set(done.applied) >= set(ALL) - {"layer_scale_into_linears"}
+    of_prior = {"zero_mask_out_of_prior", "layer_scale_into_linears"}
+    assert not done.skipped and set(done.applied) >= set(ALL) - of_prior
     found = model.stages(images)
     assert list(found) == list(expected)
     for stage, result in expected.items():
@@ -258,8 +305,9 @@ def test_a_full_size_unet_loses_78_million_parameters():
     time = (320 + 1 + 1280 + 1) * 1280 + 20_160 * (1280 + 1)
     blocks = {320: 5, 640: 5, 1280: 6}
     text = sum(n * (2 * c * c + 2 * c * 1024 - 2 * c * c // 64) for c, n in blocks.items())
-    assert before - after == time + text == 77_828_160
-    assert after == 788_094_084 < 790_000_000
+    biases = sum(n * c for c, n in blocks.items())  # of the feed-forwards' last layers
+    assert before - after == time + text + biases == 77_840_640
+    assert after == 788_081_604 < 790_000_000
     gflop = {when: record[when]["gflop"] for when in ("before", "after")}
     assert gflop["before"]["unet"] - gflop["after"]["unet"] > 20
     assert all(gflop["after"][stage] <= value for stage, value in gflop["before"].items())
@@ -303,8 +351,9 @@ def test_no_fold_keeps_every_constant(tmp_path, capsys):
     assert main([*words, "--no-fold", *size]) == 0
     folding = json.loads((output / "manifest.json").read_text())["folding"]
     assert folding["applied"] == [] and folding["before"] == folding["after"]
-    (unet,) = (g for g in Bundle.open(output).graphs if g.name == "unet")
-    assert unet.parameters == pytest.approx(folding["before"]["parameters"]["unet"], rel=1e-3)
+    graph = onnx.load(output / "onnx/unet.fp16.onnx", load_external_data=False).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("Softmax") == 2 * 10  # self- and cross-attention of ten blocks
     capsys.readouterr()
     assert main(["inspect", str(output)]) == 0
     assert "folded: nothing" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def test_small_fp16_exports_within_8_gb_and_equals_pytorch(tmp_path):
 
 def test_small_fp32_folded_is_within_1e_4_of_pytorch_unfolded(tmp_path):
     bundle = export_bundle(ModelSource("small", seed=0), tmp_path / "bundle", precisions=("fp32",))
-    assert len(bundle.manifest["folding"]["applied"]) == 6
+    assert bundle.manifest["folding"]["applied"] and not bundle.manifest["folding"]["skipped"]
     depth = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
     assert depth and all(r.max_abs <= 1e-4 for r in depth)
 

@@ -16,7 +16,7 @@ from .exact import exact, rounded
 def key_bias_out_of_softmax(model: ApDepth) -> None:
     """q (K x + k) = q K x + q k: the last term is the same for all keys, and softmax ignores it."""
     for key, _, _ in _projections(model):
-        key.bias = None
+        key.register_parameter("bias", None)
 
 
 def value_bias_into_output(model: ApDepth) -> None:
@@ -25,7 +25,7 @@ def value_bias_into_output(model: ApDepth) -> None:
         if value.bias is not None:
             shift = exact(out.weight) @ exact(value.bias)
             out.bias = rounded(exact(out.bias) + shift, out.bias)
-            value.bias = None
+            value.register_parameter("bias", None)
 
 
 def _projections(model: ApDepth) -> Iterator[tuple[nn.Linear, nn.Linear, nn.Linear]]:

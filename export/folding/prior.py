@@ -41,6 +41,6 @@ class UnmaskedAttention(Dinov2Attention):
 def _scale_last(branch: nn.Module, scale: nn.Module) -> None:
     """The branch's last linear layer, whose name depends on transformers' version."""
     linear = [layer for layer in branch.modules() if isinstance(layer, nn.Linear)][-1]
-    factor = exact(scale.lambda1)
+    factor = exact(scale.get_parameter("lambda1"))
     linear.weight = rounded(exact(linear.weight) * factor[:, None], linear.weight)
     linear.bias = rounded(exact(linear.bias) * factor, linear.bias)

@@ -126,7 +126,7 @@ def feed_forward_bias_into_projection(model: ApDepth) -> None:
             projection = transformer.proj_out
             shift = exact(projection.weight).flatten(1) @ exact(last.bias)
             projection.bias = rounded(exact(projection.bias) + shift, projection.bias)
-            last.bias = None
+            last.register_parameter("bias", None)
 
 
 def pixel_linears_into_convolutions(model: ApDepth) -> str | None:

@@ -87,6 +87,12 @@ const Fields kSource = {{"kind", is_source},
                         {"unet", optional<is_text>},
                         {"revision", optional<is_text>}};
 
+const Fields kFolding = {{"applied", all_items<is_text>},
+                         {"skipped", all_values<is_text>},
+                         {"before", is_object},
+                         {"after", is_object}};
+const Fields kSizes = {{"parameters", all_values<is_count>}, {"gflop", all_values<is_number>}};
+
 const Fields kGraph = {{"name", is_text},
                        {"file", is_text},
                        {"data", is_text},
@@ -154,6 +160,12 @@ void require_inside(const std::string &name) {
                         path.find("/../") != std::string::npos ||
                         name.find('\\') != std::string::npos;
     if (leaves) throw BundleError("it names " + repr(name) + ", a path that leaves the bundle");
+}
+
+void check_folding(const Json &folding) {
+    require(folding, kFolding, "folding");
+    for (const char *when : {"before", "after"})
+        require(folding.at(when), kSizes, std::string("folding.") + when);
 }
 
 void check_graph(const Json &graph, const std::string &where, const Json &files) {
@@ -245,6 +257,8 @@ void check_manifest(const Json &manifest) {
                           ". Export the bundle again, or install the version that wrote it");
     require(manifest, kManifest, "the manifest");
     require(manifest.at("source"), kSource, "source");
+    const auto folding = manifest.find("folding");
+    if (folding != manifest.end() && !folding->is_null()) check_folding(*folding);
     const Json &files = manifest.at("files");
     for (const auto &[name, entry] : files.items()) {
         require_inside(name);

@@ -32,6 +32,8 @@ ENGINE = {
     **dict.fromkeys(("weights_bytes", "activation_bytes", "layers"), 3),
     "seconds": 0.5,
 }
+SIZES = {"parameters": {"unet": 5}, "gflop": {"unet": 0.5}}
+FOLDING = {"applied": ["a fold"], "skipped": {"another": "why"}, "before": SIZES, "after": SIZES}
 PARITY = {
     **dict.fromkeys(("graph", "precision", "backend", "frame", "stage"), "x"),
     **dict.fromkeys(("max_abs", "mean_abs", "psnr", "scale"), 0.25),
@@ -49,6 +51,7 @@ def bundle(mean_bundle: Callable[..., Path]) -> Path:
 
     def add(manifest: Any) -> None:
         manifest["engines"], manifest["parity"] = [ENGINE], [PARITY]
+        manifest["folding"] = FOLDING
         empty = manifest["files"]["onnx/fused.fp32.data"]
         manifest["files"]["engines/fused.engine"] = empty
 
@@ -109,6 +112,12 @@ GRAPH = "onnx/fused.fp32.onnx"
         put("source", "kind", value=["random"]),
         put("source", "seed", value=-1),
         put("source", "name", value=None),
+        put("folding", value=[]),
+        put("folding", "applied", value="all"),
+        put("folding", "skipped", value=["text"]),
+        put("folding", "before", value=None),
+        put("folding", "after", "parameters", "unet", value=0.5),
+        put("folding", "after", "gflop", value={"unet": "many"}),
         put("files", value=[]),
         put("files", GRAPH, value=None),
         put("files", GRAPH, "size", value=True),

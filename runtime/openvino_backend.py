@@ -57,6 +57,7 @@ class _Compiled:
 
         self.name = graph.name
         self._inputs = [tensor.name for tensor in graph.inputs]
+        self._outputs = [tensor.name for tensor in graph.outputs]
         # Left alone, OpenVINO computes in bfloat16 wherever the processor can.
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -88,7 +89,7 @@ class _Compiled:
                 results = request.infer(feeds, share_inputs=True)
             except RuntimeError as error:
                 raise BackendError(f"OpenVINO failed on {self._inputs}: {_line(error)}") from error
-            return {output.any_name: value.copy() for output, value in results.items()}
+            return {name: results[name].copy() for name in self._outputs}
 
 
 def _line(error: Exception) -> str:

@@ -27,6 +27,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "apdepth_deploy.runtime.profiling.command",
         "Measure latency, stages, layers, memory and the roofline.",
     ),
+    "triton": (
+        "apdepth_deploy.runtime.triton.command",
+        "Write a model repository for NVIDIA Triton Inference Server.",
+    ),
     "inspect": ("apdepth_deploy.commands.inspect", "Show what is in a bundle."),
     "data": (
         "apdepth_deploy.training.data.command",

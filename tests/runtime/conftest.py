@@ -35,12 +35,12 @@ def mean_graph(batch: Any, height: Any, width: Any, divisor: float) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
-@pytest.fixture
-def mean_bundle(tmp_path: Path, micro_spec: ModelSpec) -> MakeBundle:
+@pytest.fixture(scope="session")
+def mean_bundle(tmp_path_factory: pytest.TempPathFactory, micro_spec: ModelSpec) -> MakeBundle:
     """(batch, height, width, divisor=255) -> a bundle of ``mean_graph``; sizes as in a manifest."""
 
     def make(batch: Any, height: Any, width: Any, divisor: float = 255.0) -> Path:
-        folder = tmp_path / "mean_bundle"
+        folder = tmp_path_factory.mktemp("mean") / "mean_bundle"
         (folder / "onnx").mkdir(parents=True)
         bundle = Bundle(folder, new_manifest(micro_spec, {"kind": "random", "name": "mean"}))
         names = "onnx/fused.fp32.onnx", "onnx/fused.fp32.data"

@@ -1,0 +1,153 @@
+"""One frame by every way that runs on this CPU: seconds, ratio, memory, and the arithmetic's bound.
+
+    python benchmarks/backends.py [--preset small] [--height 240 --width 320] [--runs 3]
+
+The first row is the authors' way: diffusers' and transformers' modules in eager PyTorch, float32,
+nothing folded. Each way runs in a process of its own (together they don't fit in memory), one after
+the other, and the first once more at the end: how far its two medians are apart is what a ratio is
+worth. The bound is the graph's arithmetic over the rate at which this machine multiplies matrices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import RESULTS, run
+
+from apdepth_deploy import load
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.console import table
+from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.verify import sample_frames
+
+#: Way -> (bundle, backend, precision of the arithmetic).
+WAYS = {
+    "PyTorch eager, unfolded": ("unfolded", "torch", "fp32"),
+    "PyTorch eager": ("folded", "torch", "fp32"),
+    "ONNX Runtime, unfolded": ("unfolded", "onnxruntime", "fp32"),
+    "ONNX Runtime": ("folded", "onnxruntime", "fp32"),
+    "OpenVINO": ("folded", "openvino", "fp32"),
+    "OpenVINO bf16": ("folded", "openvino", "bf16"),
+}
+FIRST = next(iter(WAYS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--height", type=int, default=240)
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--measure", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        way, folder = arguments.measure
+        print(json.dumps(measure(way, Path(folder), arguments.runs)))
+        return
+    report(arguments)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    size = ("--height", str(arguments.height), "--width", str(arguments.width))
+    rates = {precision: matrix_rate(precision) for precision in ("fp32", "bf16")}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, options in (("folded", ()), ("unfolded", ("--no-fold",))):
+            words = ("export", arguments.preset, "--random-weights", "--no-verify", *options)
+            output = str(Path(temporary) / name)
+            run(*words, "--precision", "fp32", *size, "--output", output)
+        ways = {way: in_a_process(way, temporary, arguments.runs) for way in WAYS}
+        again = in_a_process(FIRST, temporary, arguments.runs)
+        gflop = {
+            name: sum(Bundle.open(Path(temporary) / name).graphs[0].gflop.values())
+            for name in ("folded", "unfolded")
+        }
+    first = ways[FIRST]["median_s"]
+    for way, found in ways.items():
+        bundle, _, precision = WAYS[way]
+        found["ratio"] = round(first / found["median_s"], 2)
+        found["bound_s"] = round(gflop[bundle] / rates[precision], 2)
+    cells = [
+        [way, *(str(found[key]) for key in ("median_s", "ratio", "bound_s", "peak_gb", "mean_abs"))]
+        for way, found in ways.items()
+    ]
+    label = f"{arguments.preset}, {arguments.height}x{arguments.width}"
+    print(table([label, "seconds", "ratio", "bound s", "peak GB", "mean abs error"], cells))
+    print(f"{FIRST}, once more at the end: {again['median_s']} s")
+    results = {
+        "machine": machine_facts(),
+        "versions": versions(),
+        "frame": [arguments.height, arguments.width],
+        "runs": arguments.runs,
+        "gflop": gflop,
+        "matrix_gflop_s": rates,
+        "ways": ways,
+        "first_again": again,
+    }
+    path = RESULTS / f"backends.{arguments.preset}.{arguments.height}x{arguments.width}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def in_a_process(way: str, folder: str, runs: int) -> dict[str, Any]:
+    """``measure`` in a fresh process, and how its depth differs from the first way's."""
+    command = [sys.executable, __file__, "--runs", str(runs), "--measure", way, folder]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    found: dict[str, Any] = json.loads(done.stdout)
+    depths = [np.load(Path(folder) / f"{name}.npy") for name in (way, FIRST)]
+    found["mean_abs"] = float(f"{np.abs(depths[0] - depths[1]).mean():.1e}")
+    return found
+
+
+def measure(way: str, folder: Path, runs: int) -> dict[str, Any]:
+    """Seconds of each run after one to warm up, and the process's peak memory."""
+    name, backend, precision = WAYS[way]
+    predict = open_way(folder / name, backend, precision)
+    height, width = Bundle.open(folder / name).frame_shape[1:]
+    frame = sample_frames((1, height, width))["photo"][0]
+    np.save(folder / f"{way}.npy", predict(frame))
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        predict(frame)
+        seconds.append(round(time.perf_counter() - start, 3))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    median = round(statistics.median(seconds), 3)
+    return {"median_s": median, "seconds": seconds, "peak_gb": round(peak, 1)}
+
+
+def open_way(bundle: Path, backend: str, precision: str) -> Callable[[Any], Any]:
+    predictor = load(bundle, backend, precision=precision)
+    if backend == "torch" and Bundle.open(bundle).manifest["folding"]["applied"]:
+        from apdepth_deploy.export.folding import fold
+
+        fold(predictor.chain._model)
+    return predictor
+
+
+def matrix_rate(precision: str, side: int = 2048, runs: int = 7) -> float:
+    """GFLOP/s of the fastest of some products of square matrices, in PyTorch on all cores."""
+    import torch
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    a, b = (torch.randn(side, side, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return round(2 * side**3 / min(seconds) / 1e9, 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,6 @@ model_repository/apdepth/1/            the model's files, under their names in t
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -33,8 +32,8 @@ def write_repository(
 ) -> Choice:
     """Write a model repository whole or not at all; returns what it serves.
 
-    The bundle's files are hard links where the disk has them, else copies. Their hashes are
-    compared with the manifest first.
+    The bundle's files are copied, their hashes compared with the manifest first. (Not linked: onnx
+    refuses weights that have a second hard link, in the bundle as in the repository.)
 
     Raises:
         UsageError: options that can't work. BundleError: not a bundle, or a damaged one.
@@ -45,7 +44,7 @@ def write_repository(
     choice = choose(opened, wanted)
     writer = _Writer(opened, choice, wanted)
     with atomic_folder(Path(output), is_repository) as folder:
-        progress(f"checking and linking the files of {opened.folder}")
+        progress(f"checking and copying the files of {opened.folder}")
         writer.write(folder)
     return choice
 
@@ -121,19 +120,15 @@ class _Writer:
         shutil.copyfile(self._bundle.path(MANIFEST), version / "bundle" / MANIFEST)
 
     def _put(self, name: str, target: Path) -> None:
-        """A file of the bundle, found whole; not a second time on the disk where that works."""
-        if target.exists():  # writing into a link would write into the bundle
+        """A copy of a file of the bundle, which is found whole."""
+        if target.exists():
             raise BundleError(
                 f"{self._bundle.folder} has two files called {target.name} for one model. "
                 "Export the bundle again"
             )
         self._bundle.check_hash(name)
-        source = self._bundle.path(name).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another disk, or one without hard links
-            shutil.copyfile(source, target)
+        shutil.copyfile(self._bundle.path(name), target)
 
 
 def _new_model(folder: Path, config: str) -> Path:

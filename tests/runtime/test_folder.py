@@ -213,7 +213,10 @@ def test_the_torch_backend_gives_the_same_depth(
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--backend", "nope"], "unknown backend 'nope': choose one of auto, onnxruntime, torch"),
+        (
+            ["--backend", "nope"],
+            "unknown backend 'nope': choose one of auto, onnxruntime, openvino, torch",
+        ),
         (
             ["--device", "cuda"],
             "onnxruntime finds no CUDA device here: use --device cpu, or install",

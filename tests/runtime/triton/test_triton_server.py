@@ -162,5 +162,4 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def damage(path: Path) -> None:
     content = path.read_bytes()
-    path.unlink()  # it is a link to the bundle's own file
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

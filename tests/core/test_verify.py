@@ -184,7 +184,7 @@ def test_a_whole_bundle_passes_and_the_record_is_in_the_manifest(
     ("kind", "name", "weight", "stage"),
     [
         ("fused", "fused.fp32", "model.unet.conv_in.weight", "unet"),
-        ("fused", "fused.fp16", "model.vae.decoder.conv_in.weight", "decoder"),
+        ("fused", "fused.fp16", "model.vae.decoder.1.conv_in.weight", "decoder"),
         ("staged", "prior.fp32", None, "prior"),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_nan_is_counted_and_the_record_stays_json(
     chain_of: MakeBundle, micro_saved: Path, capsys: Text
 ) -> None:
     bundle = chain_of("fused", "fp32")
-    tamper(bundle, "fused.fp32", "model.vae.decoder.conv_in.weight", math.nan)
+    tamper(bundle, "fused.fp32", "model.vae.decoder.1.conv_in.weight", math.nan)
     assert verify(bundle, micro_saved, "--json") == 1
     said = capsys.readouterr()
     assert "first in stage 'decoder' (photo frame): 6144 NaN/Inf" in said.err

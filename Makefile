@@ -47,6 +47,8 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/export_and_latency.py
 	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/backends.py
+	$(BIN)/python benchmarks/training_step.py
 
 # What an NVIDIA GPU shows; skips with a reason what this machine can't do.
 gpu-check: $(READY)

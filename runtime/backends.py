@@ -20,7 +20,7 @@ BACKENDS = ("auto", "onnxruntime", "openvino", "torch", *TARGETS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 
 #: Which precision each kind of device runs best, best first.
-_PREFERRED = {"cpu": ("fp32", "fp16"), "cuda": ("fp16", "bf16", "fp32")}
+PREFERRED = {"cpu": ("fp32", "fp16"), "cuda": ("fp16", "bf16", "fp32")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _load_engines(bundle: Bundle, target: str, wanted: Wanted) -> Predictor:
 
 def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor:
     place, why = _device("onnxruntime", wanted.device)
-    kind, chosen = _choose(bundle.chains, f"ONNX Runtime on {place}", _PREFERRED[place], wanted)
+    kind, chosen = _choose(bundle.chains, f"ONNX Runtime on {place}", PREFERRED[place], wanted)
     graphs = _graphs(bundle, kind, chosen, wanted)
     from .onnxruntime_backend import OrtChain
 
@@ -137,7 +137,7 @@ def _load_openvino(bundle: Bundle, wanted: Wanted) -> Predictor:
         if not has_bf16():
             raise BackendError("this processor has no bfloat16: use --precision fp32")
         wanted = dataclasses.replace(wanted, precision=None)
-    kind, chosen = _choose(bundle.chains, "OpenVINO on cpu", _PREFERRED["cpu"], wanted)
+    kind, chosen = _choose(bundle.chains, "OpenVINO on cpu", PREFERRED["cpu"], wanted)
     chain = OvChain(bundle, _graphs(bundle, kind, chosen, wanted), arithmetic)
     precision = "bf16" if arithmetic == "bf16" else chosen
     reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: as asked"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,3 +67,30 @@ class Chain(abc.ABC):
         Measuring layers slows the whole: only the shares mean something.
         """
         return None
+
+
+class Step(Protocol):
+    """One graph on an engine that takes host arrays."""
+
+    name: str
+
+    def run(self, tensors: dict[str, Any]) -> dict[str, FloatArray]:
+        """The graph's outputs, of the tensors made so far."""
+        ...
+
+
+def run_all(
+    graphs: Sequence[Step], frames: ImageArray, finished: Finished | None = None
+) -> dict[str, FloatArray]:
+    """Graphs one after the other: see ``Chain.run``."""
+    tensors: dict[str, Any] = {"image": frames}
+    for graph in graphs:
+        tensors |= graph.run(tensors)
+        if finished is not None:
+            finished(graph.name)
+    return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+
+
+def one_line(error: Exception) -> str:
+    """An engine's own words, short enough for a message."""
+    return " ".join(str(error).split())[:300]

@@ -13,7 +13,7 @@ from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 
-from .chain import STAGE_OF, Chain, Finished, FloatArray
+from .chain import Chain, Finished, FloatArray, one_line, run_all
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -43,8 +43,7 @@ class OrtChain(Chain):
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
-        tensors = _run_all(self._sessions, frames, finished)
-        return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+        return run_all(self._sessions, frames, finished)
 
     def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]] | None:
         """See ``Chain.layer_seconds``: layers are nodes after ONNX Runtime's fusions, named
@@ -57,21 +56,9 @@ class OrtChain(Chain):
                 for graph in self._graphs
             ]
             for _ in range(runs + 1):
-                _run_all(sessions, frames)
+                run_all(sessions, frames)
             traces = [(session.name, session.end_trace()) for session in sessions]
         return [layer for name, events in traces for layer in node_seconds(events, name, runs)]
-
-
-def _run_all(
-    sessions: list[_Session], frames: ImageArray, finished: Finished | None = None
-) -> dict[str, Any]:
-    """Every tensor between the graphs, and the depth."""
-    tensors: dict[str, Any] = {"image": frames}
-    for session in sessions:
-        tensors |= session.run(tensors)
-        if finished is not None:
-            finished(session.name)
-    return tensors
 
 
 def node_seconds(events: list[dict[str, Any]], graph: str, runs: int) -> list[tuple[str, float]]:
@@ -122,7 +109,7 @@ class _Session:
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors share no public base class
             raise BundleError(
-                f"{graph.file}: ONNX Runtime can't load it: {_line(error)}"
+                f"{graph.file}: ONNX Runtime can't load it: {one_line(error)}"
             ) from error
         if device == "cuda" and self._session.get_providers()[0] != _CUDA:
             raise BackendError(
@@ -136,7 +123,9 @@ class _Session:
         try:
             values = self._session.run(self.outputs, feeds)
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on {self.inputs}: {_line(error)}") from error
+            raise BackendError(
+                f"ONNX Runtime failed on {self.inputs}: {one_line(error)}"
+            ) from error
         return {name: np.asarray(v) for name, v in zip(self.outputs, values, strict=True)}
 
     def end_trace(self) -> list[dict[str, Any]]:
@@ -153,7 +142,3 @@ def _save_memory(options: Any, weights_folder: Path) -> None:
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -11,7 +11,7 @@ from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 
-from .chain import STAGE_OF, Chain, Finished, FloatArray
+from .chain import Chain, Finished, FloatArray, one_line, run_all
 from .tensorrt.runtime_cache import cache_folder
 
 
@@ -41,12 +41,7 @@ class OvChain(Chain):
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
-        tensors: dict[str, Any] = {"image": frames}
-        for compiled in self._compiled:
-            tensors |= compiled.run(tensors)
-            if finished is not None:
-                finished(compiled.name)
-        return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+        return run_all(self._compiled, frames, finished)
 
 
 class _Compiled:
@@ -70,7 +65,7 @@ class _Compiled:
         try:
             self._model = openvino.Core().compile_model(path, "CPU", settings)
         except RuntimeError as error:
-            raise BundleError(f"{graph.file}: OpenVINO can't load it: {_line(error)}") from error
+            raise BundleError(f"{graph.file}: OpenVINO can't load it: {one_line(error)}") from error
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
@@ -88,9 +83,7 @@ class _Compiled:
             try:
                 results = request.infer(feeds, share_inputs=True)
             except RuntimeError as error:
-                raise BackendError(f"OpenVINO failed on {self._inputs}: {_line(error)}") from error
+                raise BackendError(
+                    f"OpenVINO failed on {self._inputs}: {one_line(error)}"
+                ) from error
             return {name: results[name].copy() for name in self._outputs}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

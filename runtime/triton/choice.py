@@ -13,10 +13,9 @@ from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle, Engine, Graph
 from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.tensorrt import known_bad
 
-BACKENDS = ("auto", "tensorrt", "onnxruntime", "python")
+from ..backends import PREFERRED
 
-#: Which precision each kind of device runs best, best first.
-_PREFERRED = {"cpu": ("fp32", "fp16"), "cuda": ("fp16", "bf16", "fp32")}
+BACKENDS = ("auto", "tensorrt", "onnxruntime", "python")
 
 #: ("fused" or "staged", precision).
 Chain = tuple[str, str]
@@ -125,7 +124,7 @@ def _gpus(devices: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def _best(chains: Sequence[Chain], place: str, wanted: Wanted, who: str) -> Chain:
-    for precision in _PREFERRED[place]:
+    for precision in PREFERRED[place]:
         for kind in KINDS:
             if wanted.fits((kind, precision)) and (kind, precision) in chains:
                 return kind, precision
@@ -133,7 +132,7 @@ def _best(chains: Sequence[Chain], place: str, wanted: Wanted, who: str) -> Chai
     asked = " ".join(word for word in (wanted.graph, wanted.precision) if word)
     raise BackendError(
         f"{who} on {place} can take {there} of it, and wanted is "
-        f"{asked or ' or '.join(_PREFERRED[place])}: export that, or change --precision, --graph "
+        f"{asked or ' or '.join(PREFERRED[place])}: export that, or change --precision, --graph "
         "or --device"
     )
 

@@ -31,12 +31,11 @@ def test_small_fp16_exports_within_8_gb_and_equals_pytorch(tmp_path):
     assert depth and all(r.mean_abs <= 2e-3 and r.bad == 0 for r in depth)
 
 
-def test_small_fp32_folded_is_within_1e_4_of_pytorch_unfolded_on_a_photo(tmp_path):
+def test_small_fp32_folded_is_within_1e_4_of_pytorch_unfolded(tmp_path):
     bundle = export_bundle(ModelSource("small", seed=0), tmp_path / "bundle", precisions=("fp32",))
     assert bundle.manifest["folding"]["applied"] and not bundle.manifest["folding"]["skipped"]
-    depth = {r.frame: r for r in records_of(bundle.manifest) if r.stage == "decoder"}
-    assert depth["photo"].max_abs <= 1e-4
-    assert depth["random"].max_abs <= 1.5e-4  # noise, which no camera sees
+    depth = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
+    assert depth and all(r.max_abs <= 1e-4 for r in depth)
 
 
 def test_folding_takes_15_percent_of_smalls_nodes(tmp_path):

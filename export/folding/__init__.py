@@ -23,6 +23,7 @@ from .unet import (
     pixel_linears_into_convolutions,
     timestep_into_biases,
 )
+from .upsampling import upsampling_into_convolution
 from .vae import (
     depth_into_decoder,
     latent_scale_into_decoder,
@@ -87,3 +88,4 @@ def folds_of(model: ApDepth) -> Iterator[Fold]:
         yield ranges_into_tiny_decoder
     yield latent_scale_into_decoder
     yield depth_into_decoder
+    yield upsampling_into_convolution

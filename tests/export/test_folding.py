@@ -30,6 +30,10 @@ from apdepth_deploy.export.folding.unet import (
     pixel_linears_into_convolutions,
     timestep_into_biases,
 )
+from apdepth_deploy.export.folding.upsampling import (
+    DoublingConvolution,
+    upsampling_into_convolution,
+)
 from apdepth_deploy.export.folding.vae import (
     depth_into_decoder,
     latent_scale_into_decoder,
@@ -53,6 +57,7 @@ ALL = [
     "pixel_linears_into_convolutions",
     "latent_scale_into_decoder",
     "depth_into_decoder",
+    "upsampling_into_convolution",
 ]
 
 
@@ -176,6 +181,25 @@ def test_the_decoder_gives_half_the_mean_of_its_channels(vae, request):
     latent = normal(1, 4, 8, 11)
     expected = unfolded.vae.decoder(latent).mean(1, keepdim=True) / 2
     assert_equal(folded(unfolded, depth_into_decoder).vae.decoder(latent), expected)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 4)])
+def test_a_doubling_convolution_is_one_of_the_doubled_map(size, bias):
+    conv = nn.Conv2d(3, 5, 3, padding=1, bias=bias).double()
+    x = normal(2, 3, *size)
+    expected = conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    assert_equal(DoublingConvolution(conv)(x), expected)
+
+
+@pytest.mark.parametrize("vae", ["exact_model", "exact_tiny_vae_model"])
+def test_the_decoder_doubles_while_it_convolves(vae, request):
+    unfolded = request.getfixturevalue(vae)
+    latent = normal(1, 4, 8, 11)
+    model = folded(unfolded, upsampling_into_convolution)
+    made = [m for m in model.vae.decoder.modules() if isinstance(m, DoublingConvolution)]
+    assert len(made) == 3
+    assert_equal(model.vae.decoder(latent), unfolded.vae.decoder(latent))
 
 
 @pytest.mark.parametrize("swiglu", [False, True])

@@ -51,17 +51,20 @@ def load_checkpoint(
     prior: str | None = None,
     conventions: str | None = None,
     unet: str | None = None,
+    vae: str | None = None,
     revision: str | None = None,
 ) -> ApDepth:
     """See ``ApDepth.from_checkpoint``."""
     folder = find_folder(checkpoint, revision)
     own = _read_spec_file(folder)
     unet_net = _load_diffusers(folder / "unet" if unet is None else Path(unet), _UNETS)
-    vae = load_vae(folder / "vae")
+    vae_net = load_vae(folder / "vae" if vae is None else find_folder(vae))
     prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
     rules = own if conventions is None else named_conventions(conventions)
+    if vae is not None:
+        rules = dataclasses.replace(rules, latent_scale=float(vae_net.config.scaling_factor))
     text = _load_text_embedding(folder, unet_net.config.cross_attention_dim)
-    return assemble(Path(checkpoint).resolve().name, unet_net, vae, prior_net, text, rules)
+    return assemble(Path(checkpoint).resolve().name, unet_net, vae_net, prior_net, text, rules)
 
 
 def assemble(

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apdepth_deploy.errors import CheckpointError, UsageError
-from apdepth_deploy.spec import PRESETS, named_conventions, preset, without_prior
+from apdepth_deploy.spec import (
+    PRESETS,
+    TAESD,
+    named_conventions,
+    preset,
+    with_tiny_vae,
+    without_prior,
+)
 
 if TYPE_CHECKING:
     from apdepth_deploy.model import ApDepth
@@ -23,7 +30,8 @@ class ModelSource:
     Attributes:
         name: checkpoint folder, hub id, or (with ``seed``) preset.
         seed: draws the weights of preset ``name``; None = trained weights.
-        prior, conventions, unet, revision: see ``ApDepth.from_checkpoint``.
+        prior, conventions, unet, vae, revision: see ``ApDepth.from_checkpoint``; with ``seed``,
+            prior may be "none" and vae "taesd": drawn in that layout.
         model: a model in memory; ``load`` gives copies of it.
     """
 
@@ -32,6 +40,7 @@ class ModelSource:
     prior: str | None = None
     conventions: str | None = None
     unet: str | None = None
+    vae: str | None = None
     revision: str | None = None
     model: ApDepth | None = None
 
@@ -64,18 +73,22 @@ class ModelSource:
             prior=self.prior,
             conventions=self.conventions,
             unet=self.unet,
+            vae=self.vae,
             revision=self.revision,
         )
 
     def _random_spec(self) -> ModelSpec:
-        if self.unet or self.revision or self.prior not in (None, "none"):
+        parts = self.prior in (None, "none") and self.vae in (None, TAESD)
+        if self.unet or self.revision or not parts:
             raise UsageError(
-                "random weights are drawn for a whole preset: they go with no unet, no revision "
-                "and no prior but 'none'"
+                "random weights are drawn for a whole preset: they go with no unet, no revision, "
+                f"no prior but 'none' and no vae but '{TAESD}'"
             )
         spec = preset(self.name)
         if self.conventions is not None:
             spec = dataclasses.replace(spec, conventions=named_conventions(self.conventions))
+        if self.vae == TAESD:
+            spec = with_tiny_vae(spec)
         return without_prior(spec) if self.prior == "none" else spec
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +96,7 @@ class ModelSource:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del fields["model"]
         if self.kind == "checkpoint":
-            fields |= {key: _absolute(fields[key]) for key in ("name", "prior", "unet")}
+            fields |= {key: _absolute(fields[key]) for key in ("name", "prior", "unet", "vae")}
         return {"kind": self.kind, **{k: v for k, v in fields.items() if v is not None}}
 
     @classmethod

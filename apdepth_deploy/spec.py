@@ -275,6 +275,25 @@ def without_prior(spec: ModelSpec) -> ModelSpec:
     return dataclasses.replace(spec, unet=unet, prior=None, conventions=conventions)
 
 
+#: The light VAE's layout (github.com/madebyollin/taesd), as ``--vae`` names it for random weights.
+TAESD = "taesd"
+
+
+def with_tiny_vae(spec: ModelSpec) -> ModelSpec:
+    """The same model with TAESD's ``AutoencoderTiny`` as VAE: 2.4 million parameters."""
+    vae = {
+        "_class_name": "AutoencoderTiny",
+        "encoder_block_out_channels": [64, 64, 64, 64],
+        "decoder_block_out_channels": [64, 64, 64, 64],
+        "num_encoder_blocks": [1, 3, 3, 3],
+        "num_decoder_blocks": [3, 3, 3, 1],
+        "latent_channels": 4,
+        "scaling_factor": 1.0,
+    }
+    conventions = dataclasses.replace(spec.conventions, latent_scale=1.0)
+    return dataclasses.replace(spec, vae=vae, conventions=conventions)
+
+
 # --- licences ------------------------------------------------------------------------------------
 
 

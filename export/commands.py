@@ -12,7 +12,7 @@ from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import steps
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import PRESETS
+from apdepth_deploy.spec import PRESETS, TAESD
 from apdepth_deploy.verify import records_of
 
 from .shapes import FrameShape, parse_shape
@@ -60,6 +60,13 @@ def export(
     unet: Annotated[
         str | None, typer.Option(help="A unet/ folder to put over the checkpoint's.")
     ] = None,
+    vae: Annotated[
+        str | None,
+        typer.Option(
+            help="A vae/ folder or hub id to put over the checkpoint's, such as "
+            f"madebyollin/taesd; with --random-weights: {TAESD}."
+        ),
+    ] = None,
     conventions: Annotated[
         str | None, typer.Option(help="v1.1 (the authors'), normalized.")
     ] = None,
@@ -91,6 +98,7 @@ def export(
         prior=prior,
         conventions=conventions,
         unet=unet,
+        vae=vae,
         revision=revision,
     )
     shape = _shape(dynamic, (batch, height, width), (smallest, opt, largest))

@@ -57,6 +57,7 @@ class ApDepth(nn.Module):
         prior: str | None = None,
         conventions: str | None = None,
         unet: str | None = None,
+        vae: str | None = None,
         revision: str | None = None,
     ) -> ApDepth:
         """Load a checkpoint folder or hub repository in the diffusers layout, as float32.
@@ -68,7 +69,9 @@ class ApDepth(nn.Module):
             conventions: a name in ``spec.CONVENTIONS``; the default is what ``apdepth.json`` says,
                 or "v1.1" where there is none.
             unet: a bare ``unet/`` folder (the authors' training output) to put over the base.
-            revision: git revision of a hub repository.
+            vae: folder or hub id of a VAE to put over it, which brings its latent scale: an
+                ``AutoencoderKL``, or an ``AutoencoderTiny`` of the same latents (TAESD).
+            revision: git revision of the checkpoint's hub repository.
 
         Raises:
             CheckpointError: something is missing, damaged, or does not fit together.
@@ -76,7 +79,12 @@ class ApDepth(nn.Module):
         from apdepth_deploy.checkpoint import load_checkpoint
 
         return load_checkpoint(
-            checkpoint, prior=prior, conventions=conventions, unet=unet, revision=revision
+            checkpoint,
+            prior=prior,
+            conventions=conventions,
+            unet=unet,
+            vae=vae,
+            revision=revision,
         )
 
     @classmethod

@@ -20,7 +20,7 @@ from apdepth_deploy.checkpoint import save_checkpoint
 from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import CONVENTIONS, ModelSpec, without_prior
+from apdepth_deploy.spec import CONVENTIONS, ModelSpec, with_tiny_vae, without_prior
 
 WEIGHTS = "diffusion_pytorch_model"
 STORED_VAE_SIZES = (
@@ -180,6 +180,25 @@ def test_a_bare_unet_folder_goes_over_a_base_checkpoint(
     assert torch.equal(stages["unet"], trained.denoise(stages["encoder"]))
 
 
+@pytest.mark.parametrize("light", [True, False])
+def test_a_vae_folder_goes_over_the_checkpoints_own_with_its_scale(
+    micro_spec: ModelSpec, folder: Path, tmp_path: Path, frame: Tensor, light: bool
+) -> None:
+    spec = with_tiny_vae(micro_spec) if light else micro_spec
+    other = ApDepth.from_spec(spec, seed=1)
+    scale = 1.0 if light else 0.5
+    other.vae.register_to_config(scaling_factor=scale)
+    other.vae.save_pretrained(tmp_path / "other")
+    model = load(folder, vae=str(tmp_path / "other"))
+    assert model.spec.conventions.latent_scale == scale
+    assert model.spec.is_tiny_vae == light
+    picture = torch.rand(1, 3, 64, 64) * 2 - 1
+    expected = other.encode_picture(picture) / other.spec.conventions.latent_scale * scale
+    torch.testing.assert_close(model.encode_picture(picture), expected)
+    with pytest.raises(CheckpointError, match="neither a checkpoint folder nor a hub id"):
+        load(folder, vae=str(tmp_path / "missing"))
+
+
 # --- our own additions to the layout -------------------------------------------------------------
 
 
@@ -231,6 +250,8 @@ def test_random_weights_take_conventions_but_no_trained_parts() -> None:
     assert source.load().spec.conventions.concat == ("rgb",)
     with pytest.raises(UsageError, match="random weights"):
         ModelSource("tiny", seed=0, unet="unet").load()
+    with pytest.raises(UsageError, match="no vae but 'taesd'"):
+        ModelSource("tiny", seed=0, vae="vae").load()
     with pytest.raises(CheckpointError, match="--random-weights"):
         ModelSource("tiny").load()
 

@@ -368,6 +368,19 @@ def test_the_manifests_gflop_are_those_of_the_graph(micro_bundle):
         assert graph.gflop == stages
 
 
+def test_a_light_vae_goes_all_the_way(tmp_path):
+    """Exported, folded and verified against PyTorch in both precisions."""
+    output = tmp_path / "bundle"
+    words = ["export", "tiny", "--random-weights", "--vae", "taesd", "--prior", "none"]
+    both = ["--precision", "fp32", "--precision", "fp16"]
+    assert main([*words, *both, "--height", "64", "--width", "64", "-o", str(output)]) == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["source"]["vae"] == "taesd"
+    assert "ranges_into_tiny_decoder" in manifest["folding"]["applied"]
+    # 1,222,532 + 1,222,531 in taesd's two files; folding stores 16 taps for 9 three times.
+    assert manifest["folding"]["before"]["parameters"]["vae"] == 2_445_063
+
+
 def test_no_fold_keeps_every_constant(tmp_path, capsys):
     output = tmp_path / "bundle"
     words = ["export", "tiny", "--random-weights", "--prior", "none", "--graph", "staged"]

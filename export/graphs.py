@@ -143,8 +143,8 @@ def trace(graph: FusedGraph | StageGraph, shape: FrameShape, opset: int) -> onnx
         raise ExportError(f"{graph.name} could not be traced at opset {opset}: {reason}") from error
     assert program is not None
     model = program.model
-    del model.graph.outputs[:-1]
     _tidy(model)
+    del model.graph.outputs[:-1]  # only now: what is no output may lose its name to a tidier graph
     return model
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from apdepth_deploy.model.apdepth import ApDepth
@@ -37,6 +38,9 @@ def random_model(spec: ModelSpec, seed: int = 0) -> ApDepth:
     if prior is not None:
         # The head ends in a ReLU: a positive bias keeps the disparity from being all zero.
         nn.init.constant_(prior.head.conv3.bias, 0.5)
+    if isinstance(empty.vae, AutoencoderTiny):
+        # Its pictures lie in 0 to 1: around 0, half of the depth would end in the final clip.
+        nn.init.constant_(empty.vae.decoder.layers[-1].bias, 0.5)
     tokens, channels = spec.text_shape
     text = torch.randn(1, tokens, channels, generator=generator)
     return ApDepth(spec, empty.unet, empty.vae, prior, text)

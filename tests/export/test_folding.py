@@ -7,12 +7,14 @@ import dataclasses
 import json
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import main
 from apdepth_deploy.export import FrameShape, export_bundle
@@ -377,7 +379,9 @@ def test_a_light_vae_goes_all_the_way(tmp_path):
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["source"]["vae"] == "taesd"
     assert "ranges_into_tiny_decoder" in manifest["folding"]["applied"]
-    # 1,222,532 + 1,222,531 in taesd's two files; folding stores 16 taps for 9 three times.
+    depth = load(output)(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    assert depth.std() > 0.02  # not lost in the final clip, which would hide what differs
+    # 1,222,532 of the encoder and 1,222,531 of the decoder, as in madebyollin/taesd.
     assert manifest["folding"]["before"]["parameters"]["vae"] == 2_445_063
 
 

@@ -27,7 +27,9 @@ def upsampling_into_convolution(model: ApDepth) -> None:
             if isinstance(layer, Upsample2D):
                 layers[i] = DoublingConvolution(layer.conv)
             elif isinstance(layer, nn.Upsample):  # AutoencoderTiny: the convolution comes after it
-                layers[i], layers[i + 1] = nn.Identity(), DoublingConvolution(layers[i + 1])
+                conv = layers[i + 1]
+                assert isinstance(conv, nn.Conv2d)
+                layers[i], layers[i + 1] = nn.Identity(), DoublingConvolution(conv)
 
 
 class DoublingConvolution(nn.Module):

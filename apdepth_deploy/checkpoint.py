@@ -62,7 +62,7 @@ def load_checkpoint(
     prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
     rules = own if conventions is None else named_conventions(conventions)
     if vae is not None:
-        rules = dataclasses.replace(rules, latent_scale=float(vae_net.config.scaling_factor))
+        rules = with_scale_of(vae_net, rules)
     text = _load_text_embedding(folder, unet_net.config.cross_attention_dim)
     return assemble(Path(checkpoint).resolve().name, unet_net, vae_net, prior_net, text, rules)
 
@@ -190,10 +190,8 @@ def _fit_conventions(
         raise CheckpointError(
             f"{SPEC_FILE} describes a model without a prior: pass --prior none or --conventions"
         )
-    scale = rules.latent_scale
-    if isinstance(vae, AutoencoderTiny):
-        scale = float(vae.config.scaling_factor)
-    return dataclasses.replace(rules, concat=concat, latent_scale=scale)
+    rules = dataclasses.replace(rules, concat=concat)
+    return with_scale_of(vae, rules) if isinstance(vae, AutoencoderTiny) else rules
 
 
 # --- networks ------------------------------------------------------------------------------------
@@ -222,6 +220,11 @@ def load_vae(folder: Path) -> AutoencoderKL | AutoencoderTiny:
     """The VAE of a ``vae/`` folder as float32. Raises CheckpointError."""
     network: AutoencoderKL | AutoencoderTiny = _load_diffusers(folder, _VAES)
     return network
+
+
+def with_scale_of(vae: AutoencoderKL | AutoencoderTiny, rules: Conventions) -> Conventions:
+    """The rules with the latent scale that a VAE was trained for."""
+    return dataclasses.replace(rules, latent_scale=float(vae.config.scaling_factor))
 
 
 def _rename_attention(key: str) -> str:

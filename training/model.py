@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 from transformers import DepthAnythingForDepthEstimation
 
-from apdepth_deploy.checkpoint import assemble, load_prior, load_vae
+from apdepth_deploy.checkpoint import assemble, load_prior, load_vae, with_scale_of
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.model.networks import empty_prior
 from apdepth_deploy.model.random_weights import fill
@@ -98,8 +98,6 @@ def widen(unet: UNet2DConditionModel) -> None:
 
 
 def _with_vae(model: ApDepth, vae: AutoencoderKL | AutoencoderTiny) -> ApDepth:
-    conventions = dataclasses.replace(
-        model.spec.conventions, latent_scale=float(vae.config.scaling_factor)
-    )
+    conventions = with_scale_of(vae, model.spec.conventions)
     prior = None if model.prior is None else model.prior.net
     return assemble(model.spec.name, model.unet, vae, prior, model.text_embedding, conventions)

@@ -182,7 +182,7 @@ def test_a_bare_unet_folder_goes_over_a_base_checkpoint(
 
 @pytest.mark.parametrize("light", [True, False])
 def test_a_vae_folder_goes_over_the_checkpoints_own_with_its_scale(
-    micro_spec: ModelSpec, folder: Path, tmp_path: Path, frame: Tensor, light: bool
+    micro_spec: ModelSpec, folder: Path, tmp_path: Path, light: bool
 ) -> None:
     spec = with_tiny_vae(micro_spec) if light else micro_spec
     other = ApDepth.from_spec(spec, seed=1)

@@ -24,11 +24,12 @@ def command(
     height: Annotated[int, typer.Option(help="Frame height.")] = 192,
     width: Annotated[int, typer.Option(help="Frame width.")] = 256,
     seed: Annotated[int, typer.Option(help="Draws all scenes.")] = 0,
-    spp: Annotated[int, typer.Option(help="Light paths a pixel: more is slower, less noisy.")] = 8,
+    spp: Annotated[int, typer.Option(help="Light paths a pixel: more is slower, finer.")] = 4,
     workers: Annotated[int, typer.Option(help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Render rooms, table-tops and streets with exact depth. Run again, it goes on."""
-    import mitsuba  # noqa: F401 - to miss it here, and not in every worker
+    import mitsuba  # noqa: F401 - to miss them here, and not in every worker
+    import pyoidn  # noqa: F401
 
     frames = {"train": train, "val": val, "test": test}
     with steps() as progress:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import drjit as dr
 import mitsuba as mi
 import numpy as np
+import pyoidn
 from numpy.typing import NDArray
 
 from apdepth_deploy.image import DepthArray, ImageArray
@@ -33,8 +35,10 @@ class Frame:
 
 
 def use_threads(count: int) -> None:
-    """How many threads this process renders with."""
+    """How many threads this process renders with: called before it renders."""
     dr.set_thread_count(count)
+    # Read by the denoiser when it starts; it would pin all workers' threads to the same cores.
+    os.environ.update(OIDN_NUM_THREADS=str(count), OIDN_SET_AFFINITY="0")
 
 
 def render_scene(seed: tuple[int, ...], views: int, size: tuple[int, int], spp: int) -> list[Frame]:
@@ -52,7 +56,7 @@ def render_scene(seed: tuple[int, ...], views: int, size: tuple[int, int], spp: 
     frames = []
     for number in range(views):
         view, depth = _find_view(scene, design, draw, rng, size)
-        light = render_light(scene, view, size, spp, design.max_depth, number)
+        light = denoise(render_light(scene, view, size, spp, design.max_depth, number))
         # Exposed for what stands there, or for all that is seen: then the sky keeps its colour.
         lit = (depth > 0) | (rng.random() < 0.5)
         frames.append(Frame(develop(light, lit), depth))
@@ -88,10 +92,19 @@ def _openness(depth: DepthArray, near: float) -> float:
 def render_light(
     scene: mi.Scene, view: View, size: tuple[int, int], spp: int, max_depth: int, seed: int
 ) -> NDArray[np.float32]:
-    """Linear radiance [H,W,3] from ``spp`` light paths a pixel, as sharp as a lens is."""
-    sampler = {"type": "multijitter", "sample_count": spp}
-    sensor = _sensor(view, size, sampler, {"type": "gaussian"})
+    """Linear radiance [H,W,3] from ``spp`` light paths a pixel; its noise is each pixel's own."""
+    sampler = {"type": "independent", "sample_count": spp}
+    sensor = _sensor(view, size, sampler, {"type": "box"})
     return _render(scene, sensor, {"type": "path", "max_depth": max_depth}, spp, seed)
+
+
+def denoise(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Linear radiance [H,W,3] as many more light paths would leave it, but for fine texture.
+
+    By Intel's Open Image Denoise (openimagedenoise.org), in the time of one more path a pixel.
+    """
+    clean: NDArray[np.float32] = pyoidn.denoise(np.ascontiguousarray(light), hdr=True)
+    return clean
 
 
 def render_depth(scene: mi.Scene, view: View, size: tuple[int, int], far: float) -> DepthArray:

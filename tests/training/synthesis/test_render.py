@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("mitsuba")
+pytest.importorskip("pyoidn")
 
 from apdepth_deploy.training.synthesis import furniture
 from apdepth_deploy.training.synthesis.render import (
+    denoise,
     develop,
     render_depth,
     render_light,
@@ -98,6 +100,18 @@ def test_light_falls_from_above_and_the_exposure_follows() -> None:
     for brightness in (1.0, 100.0):
         image = develop(light * brightness, lit)
         assert np.quantile(image[lit] / 255.0, 0.75) == pytest.approx(0.65, abs=0.03)
+
+
+def test_denoised_light_is_nearer_to_that_of_many_paths() -> None:
+    world = World(np.random.default_rng(0))
+    white = world.paint(np.full(3, 0.8))
+    world.sheet(Place(), (-5, -5, 0), (10, 0, 0), (0, 10, 0), white)
+    world.box(Place(0, 3), (0, 0, 0.5), (1, 1, 1), white)
+    world.panel(Place(), (-1, 4, 4), (2, 0, 0), (0, -2, 0), [9.0, 9.0, 9.0])
+    scene, view = world.scene(), View((0, 0, 1.5), (0, 3, 0.5), 0.0, 60.0)
+    few, many = (render_light(scene, view, SIZE, spp, 3, 0) for spp in (4, 256))
+    before, after = (np.abs(light - many).mean() for light in (few, denoise(few)))
+    assert 0 < after < 0.4 * before
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("mitsuba")
+pytest.importorskip("pyoidn")
 
 from apdepth_deploy.cli import main
 from apdepth_deploy.errors import DataError, OutputError
@@ -125,6 +126,6 @@ def test_depth_of_another_size_is_named(rendered: Path, tmp_path: Path, contents
     for name, data in contents(rendered).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    Image.fromarray(np.ones((5, 5), np.uint16)).save(tmp_path / "train" / "000000_1_depth.png")
-    with pytest.raises(DataError, match=r"000000_1_depth\.png is \[5, 5\]"):
+    Image.fromarray(np.ones((5, 5), np.uint16)).save(tmp_path / "train" / "000001_0_depth.png")
+    with pytest.raises(DataError, match=r"000001_0_depth\.png is \[5, 5\]"):
         SyntheticDataset(tmp_path, "train")[1]

@@ -69,14 +69,13 @@ class Frames(TorchDataset[Item]):
         if self.kept is not None:
             frame = self.kept(draw.which, draw.frame, flipped)
         else:
-            sample = self.sets[draw.which][draw.frame]
-            if self.config.augment:
-                sample = augment(sample, rng)
-            frame = self.item(sample, draw.which, flipped)
+            frame = self.item(self.sets[draw.which][draw.frame], draw.which, flipped, rng)
         return {**frame, "number": draw.number}
 
-    def item(self, sample: Sample, which: int, flipped: bool) -> Item:
-        """A sample of set ``which`` as it is trained on."""
+    def item(self, sample: Sample, which: int, flipped: bool, rng: np.random.Generator) -> Item:
+        """A sample of set ``which`` as it is trained on; ``rng`` draws what varies it."""
+        if self.config.augment:
+            sample = augment(sample, rng)
         sample = flip(sample) if flipped else sample
         one = self.config.train[which]
         return item(sample, self.config.size(one), one.far_is_valid)

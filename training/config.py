@@ -89,7 +89,8 @@ class DataConfig:
         height, width: frame size in training, multiples of the VAE's stride.
         flip: probability of a horizontal flip.
         augment: also vary crop, exposure, colour, blur and noise: for sets that are rendered.
-        latents: folder that keeps the frozen networks' results, so that they run once a frame.
+        latents: folder that keeps the frozen networks' results, so that they run once a frame;
+            each frame and its mirror image are then augmented once.
         bad_samples: missing or damaged samples to step over, by name, before the run stops.
         workers: processes that read, for each training process.
     """
@@ -229,9 +230,8 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
         ),
         (0 <= d.flip <= 1, "data.flip is a probability, 0 to 1"),
         (
-            d.latents is None or (c.task == "unet" and not d.augment),
-            "data.latents keeps what the U-Net's frozen networks give: it goes with task 'unet' "
-            "and without data.augment",
+            d.latents is None or c.task == "unet",
+            "data.latents keeps what the U-Net's frozen networks give: it goes with task 'unet'",
         ),
         (c.loss.frequency_mode in ("switch", "add"), "loss.frequency_mode must be switch or add"),
         (c.loss.p in (1, 2), "loss.p must be 1 or 2"),

@@ -1,7 +1,8 @@
 """What the frozen networks make of every frame, kept on disk, so that it is computed once.
 
-One safetensors file per set, frame and side (as it is, flipped). ``identity.json`` says what they
-were made with: latents of other weights, sizes or sets are never mixed in.
+One safetensors file per set, frame and side (as it is, flipped); an augmented frame is one draw,
+another for each side. ``identity.json`` says what they were made with: latents of other weights,
+sizes or sets are never mixed in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
@@ -105,7 +107,8 @@ class _Missing(Dataset[tuple[str, Item | None]]):
         dataset = self.frames.sets[which]
         path = str(self.kept.path(which, index, flipped))
         try:
-            return path, self.frames.item(dataset[index], which, flipped)
+            rng = np.random.default_rng((self.frames.seed, which, index, int(flipped)))
+            return path, self.frames.item(dataset[index], which, flipped, rng)
         except DataError as error:
             self.frames.bad.add(f"{dataset.name} {index}", error)
             return path, None
@@ -126,13 +129,14 @@ def _keep(
 def _identity(config: TrainConfig, model: ApDepth) -> dict[str, Any]:
     """All that the latents follow from."""
     data = config.to_json()["data"]
-    keys = ("train", "height", "width")
+    keys = ("train", "height", "width", "augment")
     frozen = {k: v for k, v in model.state_dict().items() if not k.startswith("unet.")}
     return {
         "networks": _digest(frozen),
         "conventions": model.spec.to_json()["conventions"],
         "precision": config.run.precision,
         "pixels": bool(config.loss.pixel_l1),
+        "seed": config.run.seed if config.data.augment else None,
         **{key: data[key] for key in keys},
     }
 

@@ -74,20 +74,6 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     assert str(path) in str(caught.value)
 
 
-def test_latents_of_varied_frames_cannot_be_kept() -> None:
-    table = {
-        "output": "run",
-        "model": {"preset": "tiny"},
-        "data": {
-            "train": [{"kind": "synthetic", "path": "scenes"}],
-            "augment": True,
-            "latents": "kept",
-        },
-    }
-    with pytest.raises(UsageError, match=r"without data\.augment"):
-        config_from_json(table)
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.toml: can't be read"):
         read_config(tmp_path / "none.toml")

@@ -168,6 +168,23 @@ def test_kept_latents_give_the_same_run(make_config: MakeConfig, tmp_path: Path)
         run(make_config("other", data={"latents": str(tmp_path / "latents")}))
 
 
+def test_kept_latents_of_augmented_frames_are_one_draw(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    def kept(name: str, augment: bool = True) -> dict[str, torch.Tensor]:
+        folder = tmp_path / name
+        run(make_config(f"run_{name}", data={"latents": str(folder), "augment": augment}))
+        return {path.stem: load_file(path)["latent"] for path in folder.rglob("*.safetensors")}
+
+    first, again, plain = kept("first"), kept("again"), kept("plain", augment=False)
+    assert len(first) == 24
+    for name, latent in first.items():
+        torch.testing.assert_close(latent, again[name], rtol=0, atol=0)
+        assert not torch.equal(latent, plain[name])
+    with pytest.raises(UsageError, match="latents of other networks"):
+        run(make_config("other", data={"latents": str(tmp_path / "plain"), "augment": True}))
+
+
 def test_a_loss_that_is_no_number_stops_the_run(make_config: MakeConfig) -> None:
     with pytest.raises(TrainingError, match="loss at step"):
         run(make_config(optimizer={"lr": 1e30, "warmup": 0}, run={"steps": 30}))

@@ -247,9 +247,9 @@ def _preset(name: str, prior: Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(name, _SD21_UNET, _SD21_VAE, prior, (2, 1024), CONVENTIONS["v1.1"])
 
 
-#: A prior this small knows pictures of one size: any frame's shorter side becomes 196 pixels.
+#: A prior this small knows pictures of one size: any frame's shorter side becomes 140 pixels.
 _TINY_CONVENTIONS = dataclasses.replace(
-    CONVENTIONS["normalized"], name="normalized-196", prior_side=196
+    CONVENTIONS["normalized"], name="normalized-140", prior_side=140
 )
 
 PRESETS: dict[str, ModelSpec] = {

@@ -7,7 +7,7 @@ TYPES := out/typecheck
 # TensorRT for RTX has wheels for this processor.
 ENGINES := $(if $(filter x86_64,$(shell uname -m)),--target tensorrt-rtx)
 
-.PHONY: setup demo test test-full lint format bench gpu-check gpu-wheels clean
+.PHONY: setup demo test test-full lint format bench weights gpu-check gpu-wheels clean
 
 setup: $(READY)
 
@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 
 # The main job: export (which verifies, and builds engines), look at the bundle, depth from a photo.
 demo: $(READY)
-	$(BIN)/apdepth-deploy export tiny --random-weights --precision fp32 --precision fp16 \
+	$(BIN)/apdepth-deploy export tiny --precision fp32 --precision fp16 \
 	    --height 240 --width 320 $(ENGINES) --output out/demo/bundle
 	$(BIN)/apdepth-deploy inspect out/demo/bundle
 	$(BIN)/apdepth-deploy verify out/demo/bundle
@@ -49,6 +49,16 @@ bench: $(READY)
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/backends.py
 	$(BIN)/python benchmarks/training_step.py
+
+# The weights that ship, from nothing: scenes, then VAE, prior and U-Net. About two hours on two cores.
+weights: $(READY)
+	$(BIN)/apdepth-deploy synthesize --output out/synthetic --train 5000
+	$(BIN)/apdepth-deploy train training/recipes/tiny_vae.toml
+	$(BIN)/apdepth-deploy train training/recipes/tiny_prior.toml
+	$(BIN)/apdepth-deploy train training/recipes/tiny_unet.toml
+	$(BIN)/apdepth-deploy evaluate out/tiny/unet/checkpoint out/synthetic --set synthetic \
+	    --output out/tiny/evaluation
+	$(BIN)/python -m apdepth_deploy.training.ship out/tiny apdepth_deploy/data/weights/tiny
 
 # What an NVIDIA GPU shows; skips with a reason what this machine can't do.
 gpu-check: $(READY)

@@ -110,14 +110,23 @@ def save_checkpoint(model: ApDepth, folder: Path) -> None:
 _NETWORKS = ("", "unet", "vae", "text_encoder", "prior")
 
 
-def find_folder(name: str | Path, revision: str | None = None) -> Path:
-    """A local folder as it is, or a hub repository's snapshot.
+def shipped_folder(name: str) -> Path | None:
+    """The checkpoint of that name inside this package; None where it ships none."""
+    folder = Path(__file__).parent / "data" / "weights" / name
+    return folder if re.fullmatch(r"\w+", name) and folder.is_dir() else None
 
-    Raises CheckpointError where it is neither.
+
+def find_folder(name: str | Path, revision: str | None = None) -> Path:
+    """A local folder as it is, weights that ship with the package, or a hub repository's snapshot.
+
+    Raises CheckpointError where it is none of them.
     """
     path = Path(name)
     if path.is_dir():
         return path
+    shipped = shipped_folder(str(name))
+    if shipped is not None:
+        return shipped
     if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         raise CheckpointError(f"{name} is neither a checkpoint folder nor a hub id (owner/name)")
     return _download(str(name), revision)

@@ -14,6 +14,7 @@ from apdepth_deploy.spec import (
     TAESD,
     named_conventions,
     preset,
+    with_prior_side,
     with_tiny_vae,
     without_prior,
 )
@@ -32,6 +33,7 @@ class ModelSource:
         seed: draws the weights of preset ``name``; None = trained weights.
         prior, conventions, unet, vae, revision: see ``ApDepth.from_checkpoint``; with ``seed``,
             prior may be "none" and vae "taesd": drawn in that layout.
+        prior_side: the prior's input size in place of the conventions': see ``with_prior_side``.
         model: a model in memory; ``load`` gives copies of it.
     """
 
@@ -41,6 +43,7 @@ class ModelSource:
     conventions: str | None = None
     unet: str | None = None
     vae: str | None = None
+    prior_side: str | None = None
     revision: str | None = None
     model: ApDepth | None = None
 
@@ -57,13 +60,25 @@ class ModelSource:
 
     def load(self) -> ApDepth:
         """The float32 model, a new one each time. Raises CheckpointError, UsageError."""
+        model = self._load()
+        if self.prior_side is not None:
+            if model.prior is None:
+                raise UsageError("the prior's side was given, but the model has no prior")
+            rules = with_prior_side(model.spec.conventions, self.prior_side)
+            model.spec = dataclasses.replace(model.spec, conventions=rules)
+            model.prior.conventions = rules
+        return model
+
+    def _load(self) -> ApDepth:
+        from apdepth_deploy.checkpoint import shipped_folder
         from apdepth_deploy.model import ApDepth
 
         if self.model is not None:
             return copy.deepcopy(self.model)
         if self.seed is not None:
             return ApDepth.from_spec(self._random_spec(), self.seed)
-        if self.name in PRESETS and not Path(self.name).is_dir():
+        has_weights = Path(self.name).is_dir() or shipped_folder(self.name) is not None
+        if self.name in PRESETS and not has_weights:
             raise CheckpointError(
                 f"preset {self.name} has no trained weights: add --random-weights, "
                 "or give a checkpoint folder or hub id"

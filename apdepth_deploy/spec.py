@@ -161,6 +161,24 @@ def named_conventions(name: str) -> Conventions:
     return CONVENTIONS[name]
 
 
+#: The authors' rule for the prior's input size, beside a number of pixels for its shorter side.
+WHOLE_FRAME = "frame"
+
+
+def with_prior_side(rules: Conventions, side: str) -> Conventions:
+    """The rules with another input size of the prior: pixels of its shorter side, or "frame".
+
+    Raises UsageError for anything else.
+    """
+    if side != WHOLE_FRAME and not (side.isdecimal() and int(side) > 0):
+        raise UsageError(
+            f"the prior's side is a number of pixels such as 518, or '{WHOLE_FRAME}', not {side!r}"
+        )
+    pixels = None if side == WHOLE_FRAME else int(side)
+    name = f"{rules.name.partition('-')[0]}-{side}"
+    return dataclasses.replace(rules, name=name, prior_side=pixels)
+
+
 # --- presets -------------------------------------------------------------------------------------
 
 _SD21_UNET: dict[str, Any] = {

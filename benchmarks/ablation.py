@@ -2,10 +2,10 @@
 
     python benchmarks/ablation.py [--steps 800] [--runs out/tiny] [--scenes out/synthetic]
 
-Needs the VAE and the prior that the recipes `tiny_vae` and `tiny_prior` train. Every row trains the
-`tiny` U-Net from the same seed, on the same frames in the same order, and is scored on the held-out
-split. Frozen networks run once a frame (``data.latents``: those of the recipe `tiny_unet`, where
-there is a prior), so there is flipping and no other augmentation.
+Needs the VAE and the prior that `make weights` trains. Every row trains the `tiny` U-Net from the
+same seed, on the same frames in the same order, and is scored on the held-out split. Frozen
+networks run once a frame (``data.latents``: those of `make weights`, where there is a prior), so
+there is flipping and no other augmentation.
 """
 
 from __future__ import annotations

@@ -67,6 +67,13 @@ def export(
             f"madebyollin/taesd; with --random-weights: {TAESD}."
         ),
     ] = None,
+    prior_side: Annotated[
+        str | None,
+        typer.Option(
+            help="The prior's input size: pixels of its shorter side (Depth Anything's own: 518), "
+            "or frame: the frame's, to whole patches."
+        ),
+    ] = None,
     conventions: Annotated[
         str | None, typer.Option(help="v1.1 (the authors'), normalized.")
     ] = None,
@@ -99,6 +106,7 @@ def export(
         conventions=conventions,
         unet=unet,
         vae=vae,
+        prior_side=prior_side,
         revision=revision,
     )
     shape = _shape(dynamic, (batch, height, width), (smallest, opt, largest))

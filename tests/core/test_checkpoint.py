@@ -237,6 +237,29 @@ def test_a_source_says_where_the_weights_are_from_any_folder(
     assert kept["kind"] == "checkpoint"
 
 
+def test_a_source_sets_the_priors_size(micro_saved: Path, micro_depth: Tensor, frame: Tensor) -> None:
+    patch = 14
+    source = ModelSource(str(micro_saved), prior_side=str(3 * patch))
+    model = ModelSource.from_json(json.loads(json.dumps(source.to_json()))).load()
+    assert model.prior is not None
+    assert min(model.prior.input_size(480, 640)) == 3 * patch
+    assert model.spec.conventions.prior_side == 3 * patch
+    assert not torch.equal(model(frame), micro_depth)
+    whole = ModelSource("tiny", seed=0, prior_side="frame").load()
+    assert whole.prior is not None and whole.prior.input_size(480, 640) == (490, 644)
+
+
+@pytest.mark.parametrize("side", ["0", "-14", "big", "1.5", ""])
+def test_a_priors_size_is_pixels_or_the_frame(side: str) -> None:
+    with pytest.raises(UsageError, match="a number of pixels such as 518, or 'frame'"):
+        ModelSource("tiny", seed=0, prior_side=side).load()
+
+
+def test_a_priors_size_needs_a_prior() -> None:
+    with pytest.raises(UsageError, match="no prior"):
+        ModelSource("tiny", seed=0, prior="none", prior_side="70").load()
+
+
 def test_a_source_that_names_no_weights_is_an_error(micro_model: ApDepth) -> None:
     kept = ModelSource("mine", model=micro_model).to_json()
     with pytest.raises(CheckpointError, match="pass --checkpoint"):
@@ -253,7 +276,7 @@ def test_random_weights_take_conventions_but_no_trained_parts() -> None:
     with pytest.raises(UsageError, match="no vae but 'taesd'"):
         ModelSource("tiny", seed=0, vae="vae").load()
     with pytest.raises(CheckpointError, match="--random-weights"):
-        ModelSource("tiny").load()
+        ModelSource("small").load()
 
 
 # --- the empty prompt ----------------------------------------------------------------------------

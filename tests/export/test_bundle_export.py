@@ -39,7 +39,7 @@ def test_wrong_arguments_write_nothing(micro_spec, tmp_path, arguments, kind, me
 
 def test_a_preset_without_trained_weights_says_what_to_add(tmp_path):
     with pytest.raises(CheckpointError, match="add --random-weights"):
-        export_bundle(ModelSource("tiny"), tmp_path / "bundle")
+        export_bundle(ModelSource("small"), tmp_path / "bundle")
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(micro_spec, tmp_path, contents):

@@ -18,6 +18,7 @@ from .tensorrt.choice import UnfitError, check_hashes, choose_engines
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "torch", *TARGETS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
+HINTS = ("latency", "throughput")
 
 #: Which precision each kind of device runs best, best first.
 PREFERRED = {"cpu": ("fp32", "fp16"), "cuda": ("fp16", "bf16", "fp32")}
@@ -30,6 +31,8 @@ class Wanted:
     precision: str | None
     graph: str | None
     device: str
+    threads: int | None
+    hint: str
     check_hashes: bool
 
 
@@ -40,6 +43,8 @@ def load(
     precision: str | None = None,
     graph: str | None = None,
     device: str = "auto",
+    threads: int | None = None,
+    hint: str = "latency",
     checkpoint: str | None = None,
     check_hashes: bool = True,
 ) -> Predictor:
@@ -48,27 +53,31 @@ def load(
     Args:
         bundle: the folder that ``export`` wrote.
         backend: "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt", "torch", or "auto": the
-            first that can run of a TensorRT engine in the bundle, ONNX Runtime on CUDA, ONNX
-            Runtime on the CPU.
+            first that can run of a TensorRT engine in the bundle, ONNX Runtime on CUDA, OpenVINO,
+            ONNX Runtime on the CPU.
         precision: "fp32", "fp16" or "bf16"; by default what the device runs best. With OpenVINO
             "bf16" is the arithmetic, on processors that have it, of a graph of any precision.
         graph: "fused" or "staged"; by default the fused one where there is one.
         device: "auto" (CUDA where the backend has it), "cpu", "cuda", or "cuda:1" and so on for
             TensorRT and torch.
+        threads: CPU threads for OpenVINO or ONNX Runtime; by default as many as there are cores.
+        hint: what OpenVINO tunes for: "latency" of one frame, or "throughput" of frames that
+            several threads ask for at the same time.
         checkpoint: for backend "torch", the weights, where not those named in the manifest.
         check_hashes: compare the SHA-256 of every file that is used.
 
     Raises:
         BundleError: not a bundle, or a damaged one. BackendError: the backend can't run it here.
-        UsageError: an unknown backend, device, precision or kind of graph.
+        UsageError: an unknown backend, device, precision, kind of graph or hint, or an option that
+        the backend doesn't have.
     """
     opened = Bundle.open(bundle)
-    wanted = Wanted(precision, graph, device, check_hashes)
+    wanted = Wanted(precision, graph, device, threads, hint, check_hashes)
     _check_names(backend, wanted)
     if backend == "torch":
         return _load_torch(opened, device, checkpoint)
     if backend == "openvino":
-        return _load_openvino(opened, wanted)
+        return _load_openvino(opened, wanted, "as asked")
     if backend in TARGETS:
         return _load_engines(opened, backend, wanted)
     passed_over = []
@@ -79,9 +88,20 @@ def load(
             passed_over.append((target, error))
     skipped = _skipped(opened, passed_over)
     try:
+        if backend == "auto" and _prefers_openvino(wanted):
+            return _load_openvino(opened, wanted, f"the faster one on a CPU{skipped}")
         return _load_onnxruntime(opened, wanted, skipped)
     except BackendError as error:
         raise (BackendError(f"{error}{skipped}") if skipped else error) from error
+
+
+def _prefers_openvino(wanted: Wanted) -> bool:
+    """Where nothing runs on CUDA and OpenVINO is installed (docs/performance.md: the figures)."""
+    if wanted.device == "auto":
+        on_cpu = not (_is_installed("onnxruntime") and _ort_has_cuda())
+    else:
+        on_cpu = wanted.device == "cpu"
+    return on_cpu and _is_installed("openvino")
 
 
 def _skipped(bundle: Bundle, passed_over: list[tuple[str, BackendError]]) -> str:
@@ -120,12 +140,14 @@ def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor
     graphs = _graphs(bundle, kind, chosen, wanted)
     from .onnxruntime_backend import OrtChain
 
+    if wanted.hint != "latency":
+        raise UsageError("onnxruntime has no throughput hint: use --backend openvino")
     reason = f"onnxruntime on {place}, {chosen}, {kind} graph: {why}{skipped}"
-    chain = OrtChain(bundle, graphs, place)
+    chain = OrtChain(bundle, graphs, place, threads=wanted.threads)
     return Predictor(chain, chosen, reason, bundle.spec.latent_stride)
 
 
-def _load_openvino(bundle: Bundle, wanted: Wanted) -> Predictor:
+def _load_openvino(bundle: Bundle, wanted: Wanted, why: str) -> Predictor:
     """bfloat16 only where it is asked for: it is no graph's precision but the processor's."""
     if wanted.device not in ("auto", "cpu"):
         raise UsageError(f"openvino runs on the CPU, not on {wanted.device}")
@@ -133,14 +155,17 @@ def _load_openvino(bundle: Bundle, wanted: Wanted) -> Predictor:
     from .openvino_backend import OvChain, has_bf16
 
     arithmetic = "bf16" if wanted.precision == "bf16" else "fp32"
+    if arithmetic == "fp32" and has_bf16():
+        why += "; bf16 would be faster here"
     if arithmetic == "bf16":
         if not has_bf16():
             raise BackendError("this processor has no bfloat16: use --precision fp32")
         wanted = dataclasses.replace(wanted, precision=None)
     kind, chosen = _choose(bundle.chains, "OpenVINO on cpu", PREFERRED["cpu"], wanted)
-    chain = OvChain(bundle, _graphs(bundle, kind, chosen, wanted), arithmetic)
+    graphs = _graphs(bundle, kind, chosen, wanted)
+    chain = OvChain(bundle, graphs, arithmetic, wanted.threads, wanted.hint)
     precision = "bf16" if arithmetic == "bf16" else chosen
-    reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: as asked"
+    reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: {why}"
     return Predictor(chain, precision, reason, bundle.spec.latent_stride)
 
 
@@ -168,7 +193,7 @@ def open_chain(bundle: Bundle, kind: str, precision: str, *, probe: bool = False
     _require("onnxruntime")
     from .onnxruntime_backend import OrtChain
 
-    return OrtChain(bundle, bundle.chain_graphs(kind, precision), "cpu", probe)
+    return OrtChain(bundle, bundle.chain_graphs(kind, precision), "cpu", probe=probe)
 
 
 def _check_names(backend: str, wanted: Wanted) -> None:
@@ -183,6 +208,12 @@ def _check_names(backend: str, wanted: Wanted) -> None:
         raise UsageError(f"unknown graph {wanted.graph!r}: choose one of {', '.join(KINDS)}")
     if backend == "torch" and precision not in (None, "fp32"):
         raise UsageError(f"backend torch runs in fp32, not {precision}: use backend onnxruntime")
+    if wanted.hint not in HINTS:
+        raise UsageError(f"unknown hint {wanted.hint!r}: choose one of {', '.join(HINTS)}")
+    if wanted.threads is not None and wanted.threads < 1:
+        raise UsageError(f"threads must be 1 or more, not {wanted.threads}")
+    if backend in ("torch", *TARGETS) and (wanted.threads, wanted.hint) != (None, "latency"):
+        raise UsageError(f"threads and hint are for openvino and onnxruntime, not for {backend}")
 
 
 def _ordinal(device: str) -> int:
@@ -236,9 +267,13 @@ def _choose(
 
 
 def _require(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
+    if not _is_installed(module):
         extra = "export" if module == "torch" else module
         raise BackendError(f"{module} is not installed: pip install 'apdepth-deploy[{extra}]'")
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def _ort_has_cuda() -> bool:

@@ -28,6 +28,9 @@ def infer(
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; default: one for each core.")
+    ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
@@ -37,7 +40,14 @@ def infer(
     A picture that fails doesn't stop the others; it is named at the end and the exit code is 1.
     """
     jobs = find_images(images)
-    predictor = load(bundle, backend, device=device, precision=precision, checkpoint=checkpoint)
+    predictor = load(
+        bundle,
+        backend,
+        device=device,
+        precision=precision,
+        threads=threads,
+        checkpoint=checkpoint,
+    )
     print(predictor.reason, file=sys.stderr)
     for warning in predictor.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -25,11 +25,18 @@ class OrtChain(Chain):
     backend = "onnxruntime"
 
     def __init__(
-        self, bundle: Bundle, graphs: tuple[Graph, ...], device: str = "cpu", probe: bool = False
+        self,
+        bundle: Bundle,
+        graphs: tuple[Graph, ...],
+        device: str = "cpu",
+        *,
+        threads: int | None = None,
+        probe: bool = False,
     ) -> None:
         """
         Args:
             device: "cpu" or "cuda".
+            threads: CPU threads; None = one for each core.
             probe: give every stage's result, also those inside a fused graph.
 
         Raises:
@@ -38,8 +45,8 @@ class OrtChain(Chain):
         self.device = device
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
-        self._bundle, self._graphs = bundle, graphs
-        self._sessions = [_Session(bundle, graph, device, probe) for graph in graphs]
+        self._bundle, self._graphs, self._threads = bundle, graphs, threads
+        self._sessions = [_Session(bundle, graph, device, threads, probe) for graph in graphs]
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
@@ -52,7 +59,13 @@ class OrtChain(Chain):
             return None
         with tempfile.TemporaryDirectory(prefix="apdepth-") as folder:
             sessions = [
-                _Session(self._bundle, graph, self.device, trace=Path(folder) / graph.name)
+                _Session(
+                    self._bundle,
+                    graph,
+                    self.device,
+                    self._threads,
+                    trace=Path(folder) / graph.name,
+                )
                 for graph in self._graphs
             ]
             for _ in range(runs + 1):
@@ -83,6 +96,7 @@ class _Session:
         bundle: Bundle,
         graph: Graph,
         device: str,
+        threads: int | None,
         probe: bool = False,
         trace: Path | None = None,
     ) -> None:
@@ -93,6 +107,7 @@ class _Session:
         self.inputs = [tensor.name for tensor in graph.inputs]
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0  # 0 = its own choice
         # Threads that spin on after a run starve the next session and the caller's own work.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if trace is not None:

@@ -28,16 +28,35 @@ class OvChain(Chain):
     backend = "openvino"
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, graphs: tuple[Graph, ...], arithmetic: str) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graphs: tuple[Graph, ...],
+        arithmetic: str,
+        threads: int | None = None,
+        hint: str = "latency",
+    ) -> None:
         """
         Args:
             arithmetic: "fp32" or "bf16": what is computed in, whatever the graphs' weights are.
+            threads: CPU threads; None = one for each core.
+            hint: "latency" or "throughput": whether one frame has all threads, or several share.
 
         Raises BundleError: a damaged graph.
         """
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
-        self._compiled = [_Compiled(bundle, graph, arithmetic) for graph in graphs]
+        # Left alone, OpenVINO computes in bfloat16 wherever the processor can.
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": hint.upper(),
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[arithmetic],
+        }
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        folder = cache_folder()
+        if folder is not None:
+            settings["CACHE_DIR"] = str(folder / "openvino")
+        self._compiled = [_Compiled(bundle, graph, settings) for graph in graphs]
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
@@ -47,20 +66,12 @@ class OvChain(Chain):
 class _Compiled:
     """One graph. Its requests, with their buffers, are kept and lent to one thread at a time."""
 
-    def __init__(self, bundle: Bundle, graph: Graph, arithmetic: str) -> None:
+    def __init__(self, bundle: Bundle, graph: Graph, settings: dict[str, Any]) -> None:
         import openvino
 
         self.name = graph.name
         self._inputs = [tensor.name for tensor in graph.inputs]
         self._outputs = [tensor.name for tensor in graph.outputs]
-        # Left alone, OpenVINO computes in bfloat16 wherever the processor can.
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[arithmetic],
-        }
-        folder = cache_folder()
-        if folder is not None:
-            settings["CACHE_DIR"] = str(folder / "openvino")
         path = bundle.path(graph.file)
         try:
             self._model = openvino.Core().compile_model(path, "CPU", settings)

@@ -29,6 +29,8 @@ MakeBundle = Callable[..., Path]
 
 FRESH = """
 import sys
+if sys.argv[2] == "onnxruntime":
+    sys.modules["openvino"] = None
 import apdepth_deploy
 assert not {"numpy", "PIL", "onnxruntime", "typer", "rich"} & set(sys.modules)
 from apdepth_deploy import load
@@ -41,10 +43,19 @@ print(sorted(heavy & set(sys.modules)), predictor.reason)
 """
 
 
-def test_predicting_needs_neither_torch_nor_onnx(micro_bundle: Path) -> None:
-    command = [sys.executable, "-W", "error", "-c", FRESH, str(micro_bundle)]
+@pytest.mark.parametrize(
+    ("installed", "reason"),
+    [
+        ("onnxruntime", "onnxruntime on cpu, fp32, fused graph: no CUDA here"),
+        ("openvino", "openvino on cpu, fp32 fused graph computed in fp32: the faster one on a CPU"),
+    ],
+)
+def test_predicting_needs_neither_torch_nor_onnx(
+    micro_bundle: Path, installed: str, reason: str
+) -> None:
+    command = [sys.executable, "-W", "error", "-c", FRESH, str(micro_bundle), installed]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout == "[] onnxruntime on cpu, fp32, fused graph: no CUDA here\n"
+    assert done.stdout.split(";")[0].rstrip() == f"[] {reason}"
     assert (done.stderr, done.returncode) == ("", 0)
 
 
@@ -70,7 +81,15 @@ def test_an_engine_that_is_not_installed_is_named(
         ({"precision": "fp8"}, UsageError, "unknown precision 'fp8': choose one of fp32, fp16"),
         ({"graph": "whole"}, UsageError, "unknown graph 'whole': choose one of fused, staged"),
         ({"device": "cuda"}, BackendError, "onnxruntime finds no CUDA device .*--device cpu"),
-        ({"precision": "bf16"}, BackendError, "on cpu runs fp32, fp16, not bf16"),
+        (
+            {"backend": "onnxruntime", "precision": "bf16"},
+            BackendError,
+            "on cpu runs fp32, fp16, not bf16",
+        ),
+        ({"threads": 0}, UsageError, "threads must be 1 or more, not 0"),
+        ({"hint": "speed"}, UsageError, "unknown hint 'speed': choose one of latency, throughput"),
+        ({"backend": "torch", "threads": 1}, UsageError, "for openvino and onnxruntime, not for"),
+        ({"backend": "onnxruntime", "hint": "throughput"}, UsageError, "no throughput hint"),
         ({"backend": "torch", "precision": "fp16"}, UsageError, "torch runs in fp32, not fp16"),
         ({"backend": "openvino", "device": "cuda"}, UsageError, "runs on the CPU, not on cuda"),
         ({"backend": "torch"}, CheckpointError, "pass --checkpoint"),
@@ -90,7 +109,7 @@ def test_the_precision_asked_for_is_the_one_that_runs(
 ) -> None:
     default, half = load(micro_bundle), load(micro_bundle, precision="fp16")
     assert (default.precision, half.precision) == ("fp32", "fp16")
-    assert (default.backend, default.device) == ("onnxruntime", "cpu")
+    assert (default.backend, default.device) == ("openvino", "cpu")
     difference = np.abs(default(photo) - half(photo))
     assert 0.0 < difference.mean() < 2e-3
 
@@ -117,7 +136,7 @@ def test_a_bundle_for_another_device_is_refused(mean_bundle: MakeBundle) -> None
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"fp32"', '"bf16"'))
     with pytest.raises(
-        BackendError, match="has fused bf16; ONNX Runtime on cpu needs fp32 or fp16"
+        BackendError, match="has fused bf16; OpenVINO on cpu needs fp32 or fp16"
     ):
         load(folder)
 

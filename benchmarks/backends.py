@@ -34,6 +34,7 @@ from apdepth_deploy.verify import sample_frames
 WAYS = {
     "PyTorch eager, unfolded": ("full", "torch", "fp32"),
     "PyTorch eager": ("full", "torch", "fp32"),
+    "PyTorch compiled": ("full", "torch", "fp32"),
     "ONNX Runtime": ("full", "onnxruntime", "fp32"),
     "OpenVINO": ("full", "openvino", "fp32"),
     "OpenVINO bf16": ("full", "openvino", "bf16"),
@@ -43,6 +44,7 @@ WAYS = {
 #: Bundle -> options of its export. "light" computes another depth: its error is left out.
 BUNDLES: dict[str, tuple[str, ...]] = {"full": (), "light": ("--vae", "taesd")}
 FIRST = next(iter(WAYS))
+COMPILED = "PyTorch compiled"
 
 
 def main() -> None:
@@ -124,6 +126,8 @@ def measure(way: str, folder: Path, runs: int) -> dict[str, Any]:
         from apdepth_deploy.export.folding import fold
 
         fold(predict.chain._model)
+        if way == COMPILED:
+            compile_networks(predict.chain._model)
     height, width = Bundle.open(folder / name).frame_shape[1:]
     frame = sample_frames((1, height, width))["photo"][0]
     np.save(folder / f"{way}.npy", predict(frame))
@@ -135,6 +139,12 @@ def measure(way: str, folder: Path, runs: int) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     median = round(statistics.median(seconds), 3)
     return {"median_s": median, "seconds": seconds, "peak_gb": round(peak, 1)}
+
+
+def compile_networks(model: Any) -> None:
+    """By torch.compile, at their first call."""
+    for network in (model.prior.net, model.vae.encoder, model.unet, model.vae.decoder):
+        network.compile()
 
 
 def matrix_rate(precision: str, side: int = 2048, runs: int = 7) -> float:

@@ -1,6 +1,6 @@
 """Photos above their depth, side by side: the README's picture.
 
-    python benchmarks/photo_grid.py BUNDLE PHOTO... -o docs/images/tiny.jpg
+python benchmarks/photo_grid.py BUNDLE PHOTO... -o docs/images/tiny.jpg
 """
 
 from __future__ import annotations

@@ -237,7 +237,9 @@ def test_a_source_says_where_the_weights_are_from_any_folder(
     assert kept["kind"] == "checkpoint"
 
 
-def test_a_source_sets_the_priors_size(micro_saved: Path, micro_depth: Tensor, frame: Tensor) -> None:
+def test_a_source_sets_the_priors_size(
+    micro_saved: Path, micro_depth: Tensor, frame: Tensor
+) -> None:
     patch = 14
     source = ModelSource(str(micro_saved), prior_side=str(3 * patch))
     model = ModelSource.from_json(json.loads(json.dumps(source.to_json()))).load()

@@ -135,9 +135,7 @@ def test_a_bundle_for_another_device_is_refused(mean_bundle: MakeBundle) -> None
     folder = mean_bundle(1, 64, 96)
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"fp32"', '"bf16"'))
-    with pytest.raises(
-        BackendError, match="has fused bf16; OpenVINO on cpu needs fp32 or fp16"
-    ):
+    with pytest.raises(BackendError, match="has fused bf16; OpenVINO on cpu needs fp32 or fp16"):
         load(folder)
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [--preset small] [--runs 3]
 
-One bundle with ranges of batch, height and width; each precision in a process of its own. The fit is
-seconds = a n + b n^2, n in megapixels (convolutions, and attention), by least squares of the
+One bundle with ranges of batch, height and width; each precision in a process of its own. The fit
+is seconds = a n + b n^2, n in megapixels (convolutions, and attention), by least squares of the
 relative error.
 """
 

@@ -297,19 +297,23 @@ def without_prior(spec: ModelSpec) -> ModelSpec:
 TAESD = "taesd"
 
 
-def with_tiny_vae(spec: ModelSpec) -> ModelSpec:
-    """The same model with TAESD's ``AutoencoderTiny`` as VAE: 2.4 million parameters."""
-    vae = {
+def tiny_vae_layout(width: int = 64) -> dict[str, Any]:
+    """Configuration of an ``AutoencoderTiny`` laid out as TAESD, ``width`` channels wide."""
+    return {
         "_class_name": "AutoencoderTiny",
-        "encoder_block_out_channels": [64, 64, 64, 64],
-        "decoder_block_out_channels": [64, 64, 64, 64],
+        "encoder_block_out_channels": [width] * 4,
+        "decoder_block_out_channels": [width] * 4,
         "num_encoder_blocks": [1, 3, 3, 3],
         "num_decoder_blocks": [3, 3, 3, 1],
         "latent_channels": 4,
         "scaling_factor": 1.0,
     }
+
+
+def with_tiny_vae(spec: ModelSpec) -> ModelSpec:
+    """The same model with TAESD's ``AutoencoderTiny`` as VAE: 2.4 million parameters."""
     conventions = dataclasses.replace(spec.conventions, latent_scale=1.0)
-    return dataclasses.replace(spec, vae=vae, conventions=conventions)
+    return dataclasses.replace(spec, vae=tiny_vae_layout(), conventions=conventions)
 
 
 # --- licences ------------------------------------------------------------------------------------

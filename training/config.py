@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 #: What is trained: the network, everything else frozen.
-TASKS = ("unet", "prior", "vae")
+TASKS = ("unet", "prior", "vae", "light_vae")
 SETS = ("hypersim", "vkitti", "synthetic", "rgbd")
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -38,6 +38,8 @@ class ModelConfig:
         prior: put over it: transformers folder, hub id, original .pth, or "none".
         vae: put over it: a ``vae/`` folder, which brings its own latent scale.
         conventions: a name in ``apdepth_deploy.spec.CONVENTIONS``.
+        light_vae: task "light_vae": the ``vae/`` folder that it starts from, such as TAESD's; None
+            = a fresh one, ``light_width`` channels wide (TAESD: 64).
     """
 
     checkpoint: str | None = None
@@ -46,6 +48,8 @@ class ModelConfig:
     prior: str | None = None
     vae: str | None = None
     conventions: str | None = None
+    light_vae: str | None = None
+    light_width: int = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,6 +243,7 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
             o.micro_batch > 0 and o.batch > 0 and o.batch % o.micro_batch == 0,
             "optimizer.batch must be a multiple of optimizer.micro_batch",
         ),
+        (c.model.light_width > 0, "model.light_width must be above 0"),
         (o.lr > 0, "optimizer.lr must be above 0"),
         (0 < o.final_lr <= 1, "optimizer.final_lr is a fraction of lr, above 0 and up to 1"),
         (o.ema is None or 0 < o.ema < 1, "optimizer.ema must lie between 0 and 1"),

@@ -10,11 +10,24 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 from transformers import DepthAnythingForDepthEstimation
 
-from apdepth_deploy.checkpoint import assemble, load_prior, load_vae, with_scale_of
+from apdepth_deploy.checkpoint import (
+    assemble,
+    find_folder,
+    load_prior,
+    load_vae,
+    with_scale_of,
+)
+from apdepth_deploy.errors import CheckpointError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.model.networks import empty_prior
 from apdepth_deploy.model.random_weights import fill
-from apdepth_deploy.spec import ModelSpec, named_conventions, preset, without_prior
+from apdepth_deploy.spec import (
+    ModelSpec,
+    named_conventions,
+    preset,
+    tiny_vae_layout,
+    without_prior,
+)
 
 from .config import ModelConfig
 
@@ -33,7 +46,7 @@ def starting_model(config: ModelConfig, seed: int) -> ApDepth:
         model = ApDepth.from_checkpoint(
             config.checkpoint, prior=config.prior, conventions=config.conventions
         )
-    return model if config.vae is None else _with_vae(model, load_vae(Path(config.vae)))
+    return model if config.vae is None else with_vae(model, load_vae(Path(config.vae)))
 
 
 def _from_preset(config: ModelConfig, seed: int) -> ApDepth:
@@ -97,7 +110,22 @@ def widen(unet: UNet2DConditionModel) -> None:
     unet.register_to_config(in_channels=8)
 
 
-def _with_vae(model: ApDepth, vae: AutoencoderKL | AutoencoderTiny) -> ApDepth:
+def light_vae(config: ModelConfig, seed: int) -> AutoencoderTiny:
+    """What task "light_vae" starts from. Raises CheckpointError where it is no AutoencoderTiny."""
+    if config.light_vae is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layout = tiny_vae_layout(config.light_width)
+            fresh: AutoencoderTiny = AutoencoderTiny.from_config(layout)
+        return fresh
+    vae = load_vae(find_folder(config.light_vae))
+    if not isinstance(vae, AutoencoderTiny):
+        raise CheckpointError(f"model.light_vae: {config.light_vae} is not an AutoencoderTiny")
+    return vae
+
+
+def with_vae(model: ApDepth, vae: AutoencoderKL | AutoencoderTiny) -> ApDepth:
+    """The same model, networks shared, with another VAE and the latent scale that it brings."""
     conventions = with_scale_of(vae, model.spec.conventions)
     prior = None if model.prior is None else model.prior.net
     return assemble(model.spec.name, model.unet, vae, prior, model.text_embedding, conventions)

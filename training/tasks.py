@@ -1,4 +1,4 @@
-"""What a run trains, and towards what: the U-Net (the paper), a prior or a VAE (our small weights).
+"""What a run trains, and towards what: the U-Net (the paper), a prior, a VAE, or a light VAE.
 
 A task holds the model and the one network in it that learns; the loop knows neither.
 """
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from apdepth_deploy.errors import UsageError
@@ -26,6 +26,7 @@ from .losses import (
     pixel_l1,
     scale_shift_invariant_loss,
 )
+from .model import light_vae, with_vae
 from .schedule import loss_weights
 
 #: images uint8 [B,H,W,3]; depth float32 [B,H,W], metres; target float32 [B,H,W] in [-1, 1];
@@ -69,6 +70,8 @@ def make_task(config: TrainConfig, model: ApDepth) -> Task:
         return UNetTask(model, config.loss, config.run.gradient_checkpointing)
     if config.task == "prior":
         return PriorTask(model)
+    if config.task == "light_vae":
+        return LightVaeTask(model, light_vae(config.model, config.run.seed), config.run.seed)
     return VaeTask(model, config.run.seed)
 
 
@@ -206,22 +209,13 @@ class VaeTask(Task):
         self.seed = seed
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
-        picture = self._picture(batch)
-        generator = torch.Generator().manual_seed(self.seed + int(batch["number"][0]))
-        made, kl = network(picture, generator)
+        picture = _pictures(batch)
+        made, kl = network(picture, _noise(self.seed, batch))
         return {
             "l1": F.l1_loss(made, picture),
             "edges": self.EDGES * _edge_loss(made, picture),
             "kl": self.KL * kl,
         }
-
-    def _picture(self, batch: Batch) -> Tensor:
-        """Frames, depth and disparity by turns, one to two to one: [B,3,H,W] in [-1, 1]."""
-        frame = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        depth = batch["target"][:, None].expand_as(frame)
-        disparity = stretch(1.0 / (batch["target"][:, None] + 1.5)).expand_as(frame)
-        turn = batch["number"][:, None, None, None] % 4
-        return torch.where(turn % 2 == 1, depth, torch.where(turn == 0, frame, disparity))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
@@ -238,6 +232,72 @@ class VaeTask(Task):
         vae = {**spec.vae, "scaling_factor": scale}
         self.model.spec = dataclasses.replace(spec, vae=vae, conventions=conventions)
         return self.model
+
+
+class LightAutoencoder(nn.Module):
+    """Picture -> latent, and another latent -> picture, as one call."""
+
+    def __init__(self, vae: AutoencoderTiny) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, picture: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """[B,3,H,W] in [-1, 1] and [B,4,h,w] -> [B,4,h,w] and [B,3,H,W]."""
+        return self.vae.encoder(picture), self.vae.decoder(latent)
+
+
+class LightVaeTask(Task):
+    """An ``AutoencoderTiny`` that takes the place of the model's VAE, for all that goes through it.
+
+    Its encoder learns the latents that the model's gives, in the U-Net's scale; its decoder learns
+    the pictures behind them (the paper's "customized decoder", 3.1).
+    """
+
+    EDGES = 1.0
+
+    def __init__(self, model: ApDepth, light: AutoencoderTiny, seed: int) -> None:
+        if not isinstance(model.vae, AutoencoderKL):
+            raise UsageError("task 'light_vae' learns from an AutoencoderKL: the model has none")
+        super().__init__(model, LightAutoencoder(light))
+        self.light = light
+        self.seed = seed
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
+        picture = _pictures(batch)
+        with torch.no_grad():
+            posterior = self.model.vae.encode(picture).latent_dist
+        scale = self.model.spec.conventions.latent_scale
+        noise = torch.randn(posterior.mean.shape, generator=_noise(self.seed, batch))
+        sample = posterior.mean + posterior.std * noise.to(posterior.mean)
+        latent, made = network(picture, scale * sample)
+        return {
+            "latent": latent_mse(latent, scale * posterior.mean),
+            "l1": F.l1_loss(made, picture),
+            "edges": self.EDGES * _edge_loss(made, picture),
+        }
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        depth = batch["target"][:, None].expand(-1, 3, -1, -1)
+        picture: Tensor = self.light.decoder(self.light.encoder(depth))
+        return picture.float().mean(dim=1)
+
+    def finish(self) -> ApDepth:
+        return with_vae(self.model, self.light)
+
+
+def _pictures(batch: Batch) -> Tensor:
+    """Frames, depth and disparity by turns, one to two to one: [B,3,H,W] in [-1, 1]."""
+    frame = batch["images"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    depth = batch["target"][:, None].expand_as(frame)
+    disparity = stretch(1.0 / (batch["target"][:, None] + 1.5)).expand_as(frame)
+    turn = batch["number"][:, None, None, None] % 4
+    return torch.where(turn % 2 == 1, depth, torch.where(turn == 0, frame, disparity))
+
+
+def _noise(seed: int, batch: Batch) -> torch.Generator:
+    """What draws a batch's noise: the same for the same place in the stream."""
+    return torch.Generator().manual_seed(seed + int(batch["number"][0]))
 
 
 def _edge_loss(made: Tensor, wanted: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apdepth_deploy.errors import TrainingError, UsageError
+from apdepth_deploy.errors import CheckpointError, TrainingError, UsageError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.training import loop
 from apdepth_deploy.training.config import TrainConfig
@@ -72,6 +72,36 @@ def test_it_learns_one_network_and_leaves_the_others(
     after = ApDepth.from_checkpoint(str(finished)).state_dict()
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {task}
+
+
+def test_a_light_vae_takes_the_vaes_place(
+    make_config: MakeConfig, start: Path, scenes: Path
+) -> None:
+    validation = {"kind": "synthetic", "path": str(scenes), "split": "val"}
+    config = make_config(
+        task="light_vae",
+        model={"light_width": 8},
+        data={"validation": validation},
+        optimizer={"lr": 3e-3},
+        run={"steps": 20, "checkpoint_every": 10, "validate_every": 20},
+    )
+    run(config)
+    for part in ("latent", "l1"):
+        losses = list(curve(config, f"loss/{part}").values())
+        assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:2])
+    heavy = ApDepth.from_checkpoint(str(start))
+    light = ApDepth.from_checkpoint(str(Path(config.output) / "checkpoint"))
+    assert light.spec.is_tiny_vae and light.spec.conventions.latent_scale == 1.0
+    ours, theirs = light.unet.state_dict(), heavy.unet.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    # What it made is where the next one may start, and what `export --vae` takes.
+    vae = Path(config.output) / "checkpoint" / "vae"
+    again = make_config("again", task="light_vae", model={"light_vae": str(vae)}, run={"steps": 1})
+    run(again)
+    with pytest.raises(CheckpointError, match="is not an AutoencoderTiny"):
+        run(make_config("kl", task="light_vae", model={"light_vae": str(start / "vae")}))
+    with pytest.raises(UsageError, match="learns from an AutoencoderKL"):
+        run(make_config("tiny", task="light_vae", model={"vae": str(vae)}))
 
 
 def test_the_second_stage_takes_the_firsts_place(make_config: MakeConfig) -> None:

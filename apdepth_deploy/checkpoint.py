@@ -29,7 +29,7 @@ from transformers import (
     DepthAnythingForDepthEstimation,
 )
 
-from apdepth_deploy.errors import ApDepthError, CheckpointError
+from apdepth_deploy.errors import ApDepthError, CheckpointError, UsageError
 from apdepth_deploy.model.apdepth import ApDepth
 from apdepth_deploy.spec import (
     CONVENTIONS,
@@ -37,6 +37,7 @@ from apdepth_deploy.spec import (
     ModelSpec,
     conventions_from_json,
     named_conventions,
+    with_vae_config,
 )
 
 SPEC_FILE = "apdepth.json"
@@ -52,19 +53,32 @@ def load_checkpoint(
     conventions: str | None = None,
     unet: str | None = None,
     vae: str | None = None,
+    vae_side: str = "both",
     revision: str | None = None,
 ) -> ApDepth:
     """See ``ApDepth.from_checkpoint``."""
     folder = find_folder(checkpoint, revision)
     own = _read_spec_file(folder)
     unet_net = _load_diffusers(folder / "unet" if unet is None else Path(unet), _UNETS)
-    vae_net = load_vae(folder / "vae" if vae is None else find_folder(vae))
+    vae_net = load_vae(folder / "vae" if vae is None or vae_side != "both" else find_folder(vae))
     prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
     rules = own if conventions is None else named_conventions(conventions)
-    if vae is not None:
+    if vae is not None and vae_side == "both":
         rules = with_scale_of(vae_net, rules)
     text = _load_text_embedding(folder, unet_net.config.cross_attention_dim)
-    return assemble(Path(checkpoint).resolve().name, unet_net, vae_net, prior_net, text, rules)
+    name = Path(checkpoint).resolve().name
+    model = assemble(name, unet_net, vae_net, prior_net, text, rules)
+    if vae is not None and vae_side != "both":
+        model = _with_one_side(model, load_vae(find_folder(vae)), vae_side)
+    return model
+
+
+def _with_one_side(model: ApDepth, other: AutoencoderKL | AutoencoderTiny, side: str) -> ApDepth:
+    """The model with ``other`` as its "encoder" or "decoder", and its own VAE as the other side."""
+    spec = with_vae_config(model.spec, _plain_config(other), side)
+    encoder, decoder = (other, model.vae) if side == "encoder" else (model.vae, other)
+    prior = None if model.prior is None else model.prior.net
+    return ApDepth(spec, model.unet, encoder, prior, model.text_embedding, decoder)
 
 
 def assemble(
@@ -91,7 +105,12 @@ def assemble(
 
 
 def save_checkpoint(model: ApDepth, folder: Path) -> None:
-    """Write a model as a checkpoint folder that ``load_checkpoint`` reads back, in safetensors."""
+    """Write a model as a checkpoint folder that ``load_checkpoint`` reads back, in safetensors.
+
+    Raises UsageError for a model whose VAE is of two: a folder holds whole ones.
+    """
+    if model.decoder_vae is not None:
+        raise UsageError("a model that decodes with another VAE can be exported, but not saved")
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
         model.unet.save_pretrained(folder / "unet")

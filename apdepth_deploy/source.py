@@ -12,10 +12,12 @@ from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.spec import (
     PRESETS,
     TAESD,
+    VAE_SIDES,
     named_conventions,
     preset,
+    tiny_vae_layout,
     with_prior_side,
-    with_tiny_vae,
+    with_vae_config,
     without_prior,
 )
 
@@ -31,8 +33,8 @@ class ModelSource:
     Attributes:
         name: checkpoint folder, hub id, or (with ``seed``) preset.
         seed: draws the weights of preset ``name``; None = trained weights.
-        prior, conventions, unet, vae, revision: see ``ApDepth.from_checkpoint``; with ``seed``,
-            prior may be "none" and vae "taesd": drawn in that layout.
+        prior, conventions, unet, vae, vae_side, revision: see ``ApDepth.from_checkpoint``; with
+            ``seed``, prior may be "none" and vae "taesd": drawn in that layout.
         prior_side: the prior's input size in place of the conventions': see ``with_prior_side``.
         model: a model in memory; ``load`` gives copies of it.
     """
@@ -43,6 +45,7 @@ class ModelSource:
     conventions: str | None = None
     unet: str | None = None
     vae: str | None = None
+    vae_side: str = "both"
     prior_side: str | None = None
     revision: str | None = None
     model: ApDepth | None = None
@@ -60,6 +63,10 @@ class ModelSource:
 
     def load(self) -> ApDepth:
         """The float32 model, a new one each time. Raises CheckpointError, UsageError."""
+        if self.vae_side not in VAE_SIDES or (self.vae is None and self.vae_side != "both"):
+            raise UsageError(
+                f"vae_side is {self.vae_side!r}: with another vae, one of {', '.join(VAE_SIDES)}"
+            )
         model = self._load()
         if self.prior_side is not None:
             if model.prior is None:
@@ -89,6 +96,7 @@ class ModelSource:
             conventions=self.conventions,
             unet=self.unet,
             vae=self.vae,
+            vae_side=self.vae_side,
             revision=self.revision,
         )
 
@@ -103,7 +111,7 @@ class ModelSource:
         if self.conventions is not None:
             spec = dataclasses.replace(spec, conventions=named_conventions(self.conventions))
         if self.vae == TAESD:
-            spec = with_tiny_vae(spec)
+            spec = with_vae_config(spec, tiny_vae_layout(), self.vae_side)
         return without_prior(spec) if self.prior == "none" else spec
 
     def to_json(self) -> dict[str, Any]:

@@ -99,6 +99,8 @@ class ModelSpec:
         prior: configuration of transformers' ``DepthAnythingForDepthEstimation``; None = no prior.
         text_shape: (tokens, channels) of the constant empty-text embedding.
         conventions: how the parts are joined.
+        decoder: configuration of another VAE of the same latents that decodes in the place of
+            ``vae``, with its own scale; None = ``vae`` does both.
     """
 
     name: str
@@ -107,6 +109,7 @@ class ModelSpec:
     prior: Mapping[str, Any] | None
     text_shape: tuple[int, int]
     conventions: Conventions
+    decoder: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         expected = 4 if self.prior is None else 8
@@ -121,12 +124,20 @@ class ModelSpec:
     @property
     def latent_stride(self) -> int:
         """Pixels per latent: height and width must be multiples of it."""
-        key = "encoder_block_out_channels" if self.is_tiny_vae else "block_out_channels"
+        key = "encoder_block_out_channels" if is_tiny_vae(self.vae) else "block_out_channels"
         return int(2 ** (len(self.vae[key]) - 1))
 
     @property
-    def is_tiny_vae(self) -> bool:
-        return self.vae.get("_class_name") == "AutoencoderTiny"
+    def decoding(self) -> Mapping[str, Any]:
+        """Configuration of the VAE that decodes."""
+        return self.vae if self.decoder is None else self.decoder
+
+    @property
+    def decoding_scale(self) -> float:
+        """U-Net latent = latent of the VAE that decodes x this."""
+        if self.decoder is None:
+            return self.conventions.latent_scale
+        return float(self.decoder["scaling_factor"])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only; ``from_json`` gives back an equal spec."""
@@ -310,10 +321,32 @@ def tiny_vae_layout(width: int = 64) -> dict[str, Any]:
     }
 
 
-def with_tiny_vae(spec: ModelSpec) -> ModelSpec:
-    """The same model with TAESD's ``AutoencoderTiny`` as VAE: 2.4 million parameters."""
-    conventions = dataclasses.replace(spec.conventions, latent_scale=1.0)
-    return dataclasses.replace(spec, vae=tiny_vae_layout(), conventions=conventions)
+def is_tiny_vae(config: Mapping[str, Any]) -> bool:
+    """Whether a VAE's configuration is an ``AutoencoderTiny``'s."""
+    return config.get("_class_name") == "AutoencoderTiny"
+
+
+#: What another VAE takes over: one side of the model's, or both.
+VAE_SIDES = ("both", "encoder", "decoder")
+
+
+def with_vae_config(
+    spec: ModelSpec, vae: Mapping[str, Any], side: str = "both", scale: float | None = None
+) -> ModelSpec:
+    """The same model with another VAE on one side, or both.
+
+    Args:
+        vae: its configuration; scale: of its latents; None = as the configuration says.
+        side: one of ``VAE_SIDES``.
+    """
+    scale = float(vae["scaling_factor"]) if scale is None else scale
+    if side == "decoder":
+        return dataclasses.replace(spec, decoder={**vae, "scaling_factor": scale})
+    conventions = dataclasses.replace(spec.conventions, latent_scale=scale)
+    decoder = (
+        {**spec.decoding, "scaling_factor": spec.decoding_scale} if side == "encoder" else None
+    )
+    return dataclasses.replace(spec, vae=vae, conventions=conventions, decoder=decoder)
 
 
 # --- licences ------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def measure(way: str, folder: Path, runs: int) -> dict[str, Any]:
 
 def compile_networks(model: Any) -> None:
     """By torch.compile, at their first call."""
-    for network in (model.prior.net, model.vae.encoder, model.unet, model.vae.decoder):
+    for network in (model.prior.net, model.vae.encoder, model.unet, model.decoding_vae.decoder):
         network.compile()
 
 

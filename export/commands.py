@@ -67,6 +67,9 @@ def export(
             f"madebyollin/taesd; with --random-weights: {TAESD}."
         ),
     ] = None,
+    vae_side: Annotated[
+        str, typer.Option(help="What --vae does: both, or only as encoder or decoder.")
+    ] = "both",
     prior_side: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +109,7 @@ def export(
         conventions=conventions,
         unet=unet,
         vae=vae,
+        vae_side=vae_side,
         prior_side=prior_side,
         revision=revision,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from apdepth_deploy.bundle import ITEM_SIZE
 from apdepth_deploy.model.networks import count_parameters
-from apdepth_deploy.spec import ModelSpec
+from apdepth_deploy.spec import ModelSpec, is_tiny_vae
 
 from .shapes import FrameShape
 
@@ -37,8 +37,9 @@ def peak_memory(
 def _activation_bytes(spec: ModelSpec, shape: FrameShape) -> float:
     """The decoder's last level holds the most: about six float32 maps of its second width."""
     batch, height, width = shape.opt
-    key = "decoder_block_out_channels" if spec.is_tiny_vae else "block_out_channels"
-    channels: list[int] = list(spec.vae[key])
+    tiny = is_tiny_vae(spec.decoding)
+    key = "decoder_block_out_channels" if tiny else "block_out_channels"
+    channels: list[int] = list(spec.decoding[key])
     return 6.0 * 4 * batch * height * width * channels[min(1, len(channels) - 1)]
 
 

@@ -19,7 +19,7 @@ from apdepth_deploy.checkpoint import (
 )
 from apdepth_deploy.errors import CheckpointError
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.model.networks import empty_prior
+from apdepth_deploy.model.networks import empty_prior, new_vae
 from apdepth_deploy.model.random_weights import fill
 from apdepth_deploy.spec import (
     ModelSpec,
@@ -67,7 +67,7 @@ def fresh_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel.from_config(dict(spec.unet))
-        vae = (AutoencoderTiny if spec.is_tiny_vae else AutoencoderKL).from_config(dict(spec.vae))
+        vae = new_vae(spec.vae)
         if prior is None and spec.prior is not None:
             prior = _fresh_prior(spec)
         text = torch.randn(1, *spec.text_shape)

@@ -40,11 +40,17 @@ class ApDepth(nn.Module):
         vae: AutoencoderKL | AutoencoderTiny,
         prior: DepthAnythingForDepthEstimation | None,
         text_embedding: Tensor,
+        decoder: AutoencoderKL | AutoencoderTiny | None = None,
     ) -> None:
+        """``decoder``: the VAE of ``spec.decoder``; each VAE then loses its unused side."""
         super().__init__()
         self.spec = spec
         self.unet = unet
         self.vae = vae
+        self.decoder_vae = decoder
+        if decoder is not None:
+            vae.decoder = vae.post_quant_conv = None
+            decoder.encoder = decoder.quant_conv = None
         self.prior = None if prior is None else Prior(prior, spec.conventions)
         self.register_buffer("text_embedding", text_embedding)
         self.requires_grad_(False).eval()
@@ -58,6 +64,7 @@ class ApDepth(nn.Module):
         conventions: str | None = None,
         unet: str | None = None,
         vae: str | None = None,
+        vae_side: str = "both",
         revision: str | None = None,
     ) -> ApDepth:
         """Load a checkpoint folder or hub repository in the diffusers layout, as float32.
@@ -71,6 +78,7 @@ class ApDepth(nn.Module):
             unet: a bare ``unet/`` folder (the authors' training output) to put over the base.
             vae: folder or hub id of a VAE to put over it, which brings its latent scale: an
                 ``AutoencoderKL``, or an ``AutoencoderTiny`` of the same latents (TAESD).
+            vae_side: what that VAE does: "both", or only as "encoder" or "decoder".
             revision: git revision of the checkpoint's hub repository.
 
         Raises:
@@ -84,6 +92,7 @@ class ApDepth(nn.Module):
             conventions=conventions,
             unet=unet,
             vae=vae,
+            vae_side=vae_side,
             revision=revision,
         )
 
@@ -98,6 +107,11 @@ class ApDepth(nn.Module):
     def dtype(self) -> torch.dtype:
         """What the networks compute in."""
         return self.text_embedding.dtype
+
+    @property
+    def decoding_vae(self) -> AutoencoderKL | AutoencoderTiny:
+        """The VAE that decodes: ``vae``, or the other one."""
+        return self.vae if self.decoder_vae is None else self.decoder_vae
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -164,11 +178,12 @@ class ApDepth(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Depth latent [B,4,h,w] -> depth [B,H,W] in [0, 1]: mean of 3 channels, clipped."""
-        z = (latent / self.spec.conventions.latent_scale).to(self.dtype)
-        if isinstance(self.vae, AutoencoderTiny):
-            picture = self.vae.decoder(z)
+        z = (latent / self.spec.decoding_scale).to(self.dtype)
+        vae = self.decoding_vae
+        if isinstance(vae, AutoencoderTiny):
+            picture = vae.decoder(z)
         else:
-            picture = self.vae.decoder(self.vae.post_quant_conv(z))
+            picture = vae.decoder(vae.post_quant_conv(z))
         mean: Tensor = picture.float().mean(dim=1)
         return mean.clamp(-1.0, 1.0) / 2.0 + 0.5
 

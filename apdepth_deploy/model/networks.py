@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
 from apdepth_deploy.model.apdepth import ApDepth
-from apdepth_deploy.spec import ModelSpec
+from apdepth_deploy.spec import ModelSpec, is_tiny_vae
 
 
 def empty_model(spec: ModelSpec) -> ApDepth:
     """The model on the meta device: shapes without memory."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(dict(spec.unet))
-        vae = (AutoencoderTiny if spec.is_tiny_vae else AutoencoderKL).from_config(dict(spec.vae))
+        vae = new_vae(spec.vae)
         prior = empty_prior(spec) if spec.prior is not None else None
-        return ApDepth(spec, unet, vae, prior, torch.empty(1, *spec.text_shape))
+        decoder = None if spec.decoder is None else new_vae(spec.decoder)
+        return ApDepth(spec, unet, vae, prior, torch.empty(1, *spec.text_shape), decoder)
+
+
+def new_vae(config: Mapping[str, Any]) -> AutoencoderKL | AutoencoderTiny:
+    """A VAE of that configuration, as its library initialises it, on the current device."""
+    kind = AutoencoderTiny if is_tiny_vae(config) else AutoencoderKL
+    vae: AutoencoderKL | AutoencoderTiny = kind.from_config(dict(config))
+    return vae
 
 
 def empty_prior(spec: ModelSpec) -> DepthAnythingForDepthEstimation:
@@ -37,12 +48,16 @@ def count_gflop(spec: ModelSpec, batch: int, height: int, width: int) -> dict[st
 
 def parameters_of(model: ApDepth) -> dict[str, int]:
     """``count_parameters`` of a model at hand."""
-    nets = {"prior": model.prior, "vae": model.vae, "unet": model.unet}
-    return {
-        name: sum(p.numel() for p in net.parameters())
-        for name, net in nets.items()
-        if net is not None
+    nets = {
+        "prior": (model.prior,),
+        "vae": (model.vae, model.decoder_vae),
+        "unet": (model.unet,),
     }
+    counts = {
+        name: sum(p.numel() for net in parts if net is not None for p in net.parameters())
+        for name, parts in nets.items()
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def gflop_of(model: ApDepth, batch: int, height: int, width: int) -> dict[str, float]:

@@ -32,18 +32,18 @@ def random_model(spec: ModelSpec, seed: int = 0) -> ApDepth:
     generator = torch.Generator().manual_seed(seed)
     empty = empty_model(spec)
     prior = None if empty.prior is None else empty.prior.net
-    for net in (empty.unet, empty.vae, prior):
+    for net in (empty.unet, empty.vae, prior, empty.decoder_vae):
         if net is not None:
             fill(net.to_empty(device="cpu"), generator)
     if prior is not None:
         # The head ends in a ReLU: a positive bias keeps the disparity from being all zero.
         nn.init.constant_(prior.head.conv3.bias, 0.5)
-    if isinstance(empty.vae, AutoencoderTiny):
+    if isinstance(empty.decoding_vae, AutoencoderTiny):
         # Its pictures lie in 0 to 1: around 0, half of the depth would end in the final clip.
-        nn.init.constant_(empty.vae.decoder.layers[-1].bias, 0.5)
+        nn.init.constant_(empty.decoding_vae.decoder.layers[-1].bias, 0.5)
     tokens, channels = spec.text_shape
     text = torch.randn(1, tokens, channels, generator=generator)
-    return ApDepth(spec, empty.unet, empty.vae, prior, text)
+    return ApDepth(spec, empty.unet, empty.vae, prior, text, empty.decoder_vae)
 
 
 @torch.no_grad()

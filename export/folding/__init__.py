@@ -46,9 +46,9 @@ class Folded:
 class FoldedApDepth(ApDepth):
     """ApDepth whose VAE takes and gives what the seams carry.
 
-    ``vae.encoder`` gives the scaled latent, ``vae.decoder`` takes it and gives depth - 1/2. The
-    last 1/2 is added in float32: a float16 has 11 bits, and near 1/2 the first of them would be
-    spent on saying so.
+    ``vae.encoder`` gives the scaled latent, ``decoding_vae.decoder`` takes it and gives depth
+    - 1/2. The last 1/2 is added in float32: a float16 has 11 bits, and near 1/2 the first of them
+    would be spent on saying so.
     """
 
     def encode_picture(self, picture: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class FoldedApDepth(ApDepth):
 
     def decode(self, latent: Tensor) -> Tensor:
         """See ``ApDepth.decode``."""
-        centred: Tensor = self.vae.decoder(latent.to(self.dtype))
+        centred: Tensor = self.decoding_vae.decoder(latent.to(self.dtype))
         return (centred.squeeze(1).float() + 0.5).clamp(0.0, 1.0)
 
 
@@ -84,7 +84,7 @@ def folds_of(model: ApDepth) -> Iterator[Fold]:
     yield cross_attention_into_sigmoid
     yield feed_forward_bias_into_projection
     yield pixel_linears_into_convolutions
-    if isinstance(model.vae, AutoencoderTiny):
+    if isinstance(model.decoding_vae, AutoencoderTiny):
         yield ranges_into_tiny_decoder
     yield latent_scale_into_decoder
     yield depth_into_decoder

@@ -20,7 +20,7 @@ def upsampling_into_convolution(model: ApDepth) -> None:
     keeps its own three: they would save 44 of a frame's GFLOP (``small``, 480x640) and cost 26
     million parameters.
     """
-    for layers in list(model.vae.decoder.modules()):
+    for layers in list(model.decoding_vae.decoder.modules()):
         if not isinstance(layers, (nn.Sequential, nn.ModuleList)):
             continue
         for i, layer in enumerate(layers):

@@ -29,12 +29,12 @@ def latent_scale_into_encoder(model: ApDepth) -> None:
 
 
 def latent_scale_into_decoder(model: ApDepth) -> None:
-    """``vae.decoder`` takes the scaled latent: 1 / scale goes into the first layer.
+    """``decoding_vae.decoder`` takes the scaled latent: 1 / scale goes into the first layer.
 
     That is post_quant_conv, which becomes the decoder's own. It doesn't go into the 3x3 convolution
     after it: that one's padding is 0 where post_quant_conv's bias would be.
     """
-    vae, scale = model.vae, model.spec.conventions.latent_scale
+    vae, scale = model.decoding_vae, model.spec.decoding_scale
     if isinstance(vae, AutoencoderTiny):
         vae.decoder[0].limit *= scale
         return
@@ -44,12 +44,14 @@ def latent_scale_into_decoder(model: ApDepth) -> None:
 
 
 def depth_into_decoder(model: ApDepth) -> None:
-    """``vae.decoder`` gives depth - 1/2 as one channel, before the clip.
+    """``decoding_vae.decoder`` gives depth - 1/2 as one channel, before the clip.
 
     clip(m, -1, 1) / 2 + 1/2 = clip(m / 2 + 1/2, 0, 1) with m the mean of three channels, and m / 2
     is one convolution.
     """
-    conv = [layer for layer in model.vae.decoder.modules() if isinstance(layer, nn.Conv2d)][-1]
+    conv = [
+        layer for layer in model.decoding_vae.decoder.modules() if isinstance(layer, nn.Conv2d)
+    ][-1]
     mix_outputs(conv, _identity(conv).mean(0, keepdim=True) / 2.0)
 
 
@@ -58,11 +60,11 @@ def ranges_into_tiny_decoder(model: ApDepth) -> None:
 
     (Its encoder's (x + 1) / 2 stays: the padding after it is 0, which is -1 before it.)
     """
-    layers = model.vae.decoder.layers
+    layers = model.decoding_vae.decoder.layers
     scale_inputs(layers[0], 3.0)
     identity = _identity(layers[-1])
     mix_outputs(layers[-1], 2.0 * identity, -torch.ones_like(identity[0]))
-    model.vae.decoder = nn.Sequential(SoftClip(3.0), *layers)
+    model.decoding_vae.decoder = nn.Sequential(SoftClip(3.0), *layers)
 
 
 class SoftClip(nn.Module):

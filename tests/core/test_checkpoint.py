@@ -20,7 +20,14 @@ from apdepth_deploy.checkpoint import save_checkpoint
 from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import CONVENTIONS, ModelSpec, with_tiny_vae, without_prior
+from apdepth_deploy.spec import (
+    CONVENTIONS,
+    ModelSpec,
+    is_tiny_vae,
+    tiny_vae_layout,
+    with_vae_config,
+    without_prior,
+)
 
 WEIGHTS = "diffusion_pytorch_model"
 STORED_VAE_SIZES = (
@@ -184,19 +191,48 @@ def test_a_bare_unet_folder_goes_over_a_base_checkpoint(
 def test_a_vae_folder_goes_over_the_checkpoints_own_with_its_scale(
     micro_spec: ModelSpec, folder: Path, tmp_path: Path, light: bool
 ) -> None:
-    spec = with_tiny_vae(micro_spec) if light else micro_spec
+    spec = with_vae_config(micro_spec, tiny_vae_layout(8)) if light else micro_spec
     other = ApDepth.from_spec(spec, seed=1)
     scale = 1.0 if light else 0.5
     other.vae.register_to_config(scaling_factor=scale)
     other.vae.save_pretrained(tmp_path / "other")
     model = load(folder, vae=str(tmp_path / "other"))
     assert model.spec.conventions.latent_scale == scale
-    assert model.spec.is_tiny_vae == light
+    assert is_tiny_vae(model.spec.vae) == light
     picture = torch.rand(1, 3, 64, 64) * 2 - 1
     expected = other.encode_picture(picture) / other.spec.conventions.latent_scale * scale
     torch.testing.assert_close(model.encode_picture(picture), expected)
     with pytest.raises(CheckpointError, match="neither a checkpoint folder nor a hub id"):
         load(folder, vae=str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_another_vae_may_take_one_side(
+    micro_spec: ModelSpec, folder: Path, tmp_path: Path, side: str
+) -> None:
+    other = ApDepth.from_spec(with_vae_config(micro_spec, tiny_vae_layout(8)), seed=1)
+    other.vae.save_pretrained(tmp_path / "other")
+    model = load(folder, vae=str(tmp_path / "other"), vae_side=side)
+    plain = load(folder)
+    encodes, decodes = (other, plain) if side == "encoder" else (plain, other)
+    picture, latent = torch.rand(1, 3, 64, 64) * 2 - 1, torch.randn(1, 4, 8, 8)
+    torch.testing.assert_close(model.encode_picture(picture), encodes.encode_picture(picture))
+    torch.testing.assert_close(model.decode(latent), decodes.decode(latent))
+    again = ApDepth.from_spec(ModelSpec.from_json(json.loads(json.dumps(model.spec.to_json()))))
+    again.load_state_dict(model.state_dict())
+    torch.testing.assert_close(again.decode(latent), decodes.decode(latent))
+    with pytest.raises(UsageError, match="can be exported, but not saved"):
+        save_checkpoint(model, tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_side_needs_another_vae() -> None:
+    for source in (
+        ModelSource("tiny", seed=0, vae_side="decoder"),
+        ModelSource("tiny", seed=0, vae="taesd", vae_side="left"),
+    ):
+        with pytest.raises(UsageError, match="with another vae, one of both, encoder, decoder"):
+            source.load()
 
 
 # --- our own additions to the layout -------------------------------------------------------------

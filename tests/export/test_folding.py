@@ -44,7 +44,7 @@ from apdepth_deploy.export.folding.vae import (
 )
 from apdepth_deploy.export.precision import prepare
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.spec import ModelSpec, preset, without_prior
+from apdepth_deploy.spec import ModelSpec, preset, with_vae_config, without_prior
 
 SCALE = 0.18215
 ALL = [
@@ -258,9 +258,16 @@ def test_the_last_bias_goes_into_either_kind_of_projection(exact_model):
 # --- all of them ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["kl", "tiny vae", "no prior"])
+@pytest.mark.parametrize("kind", ["kl", "tiny vae", "tiny encoder", "tiny decoder", "no prior"])
 def test_a_folded_model_computes_the_same_at_every_seam(micro_spec, tiny_vae_spec, kind):
-    specs = {"kl": micro_spec, "tiny vae": tiny_vae_spec, "no prior": without_prior(micro_spec)}
+    light = {**tiny_vae_spec.vae, "scaling_factor": 0.7}
+    specs = {
+        "kl": micro_spec,
+        "tiny vae": tiny_vae_spec,
+        "tiny encoder": with_vae_config(micro_spec, light, "encoder"),
+        "tiny decoder": with_vae_config(micro_spec, light, "decoder"),
+        "no prior": without_prior(micro_spec),
+    }
     model = ApDepth.from_spec(specs[kind])
     images = torch.randint(0, 256, (2, 64, 88, 3), dtype=torch.uint8)
     expected = model.stages(images)
@@ -383,6 +390,19 @@ def test_a_light_vae_goes_all_the_way(tmp_path):
     assert depth.std() > 0.02  # not lost in the final clip, which would hide what differs
     # 1,222,532 of the encoder and 1,222,531 of the decoder, as in madebyollin/taesd.
     assert manifest["folding"]["before"]["parameters"]["vae"] == 2_445_063
+
+
+@pytest.mark.parametrize(("side", "parameters"), [("encoder", 1_222_532), ("decoder", 1_222_531)])
+def test_a_light_vae_on_one_side_goes_all_the_way(tmp_path, side, parameters):
+    output = tmp_path / "bundle"
+    words = ["export", "tiny", "--random-weights", "--vae", "taesd", "--vae-side", side]
+    size = ["--precision", "fp32", "--height", "64", "--width", "64", "-o", str(output)]
+    assert main([*words, *size]) == 0
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["source"]["vae_side"] == side
+    whole = sum(p.numel() for p in ApDepth.from_spec(preset("tiny")).vae.parameters())
+    assert parameters < manifest["folding"]["before"]["parameters"]["vae"] < parameters + whole
+    assert main(["verify", str(output)]) == 0
 
 
 def test_no_fold_keeps_every_constant(tmp_path, capsys):

@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from apdepth_deploy.errors import CheckpointError, TrainingError, UsageError
 from apdepth_deploy.model import ApDepth
+from apdepth_deploy.spec import is_tiny_vae
 from apdepth_deploy.training import loop
 from apdepth_deploy.training.config import TrainConfig
 from apdepth_deploy.training.stepper import Stepper
@@ -91,7 +92,7 @@ def test_a_light_vae_takes_the_vaes_place(
         assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:2])
     heavy = ApDepth.from_checkpoint(str(start))
     light = ApDepth.from_checkpoint(str(Path(config.output) / "checkpoint"))
-    assert light.spec.is_tiny_vae and light.spec.conventions.latent_scale == 1.0
+    assert is_tiny_vae(light.spec.vae) and light.spec.conventions.latent_scale == 1.0
     ours, theirs = light.unet.state_dict(), heavy.unet.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     # What it made is where the next one may start, and what `export --vae` takes.

@@ -1,16 +1,16 @@
 """The paper's ablation on rendered scenes: no prior or a prior, one stage or two.
 
-    python benchmarks/ablation.py [--steps 800] [--runs out/tiny] [--scenes out/synthetic]
+    python benchmarks/ablation.py [--steps 400]
 
-Needs the VAE and the prior that `make weights` trains. Every row trains the `tiny` U-Net from the
-same seed, on the same frames in the same order, and is scored on the held-out split. Frozen
-networks run once a frame (``data.latents``: those of `make weights`, where there is a prior), so
-there is flipping and no other augmentation.
+Needs what `make weights` leaves in out/: scenes, VAE, prior and latents. Every row is the recipe
+`tiny_unet` but for what its name says and the number of steps: the same seed, frames and order. It
+is scored on the held-out scenes. The second stage takes the last quarter of the steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -20,60 +20,30 @@ from measuring import RESULTS
 
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.training.config import TrainConfig, read_config
+from apdepth_deploy.training.loop import train
 
-CONFIG = """
-output = "{output}"
-[model]
-preset = "tiny"
-prior = "{prior}"
-vae = "{runs}/vae/checkpoint/vae"
-[data]
-height = 192
-width = 256
-workers = 1
-latents = "{latents}"
-[[data.train]]
-kind = "synthetic"
-path = "{scenes}"
-frames = {frames}
-far_is_valid = true
-[loss]
-{loss}
-[optimizer]
-lr = 5e-4
-warmup = 100
-batch = 8
-micro_batch = 8
-max_grad_norm = 1.0
-ema = 0.99
-[run]
-precision = "bf16"
-steps = {steps}
-validate_every = 0
-"""
-
-#: Row -> (has a prior, its [loss] table); the second stage takes the paper's share, 1 step of 25.
+RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "tiny_unet.toml"
+#: Row -> (has a prior, frequency_mode of the second stage; None = there is none).
 ROWS = {
-    "no prior, MSE alone": (False, "frequency_start = {never}"),
-    "prior, MSE alone": (True, "frequency_start = {never}"),
-    "prior, then frequency alone": (True, "frequency_start = {second}"),
-    "prior, then MSE + frequency": (
-        True,
-        'frequency_start = {second}\nfrequency_mode = "add"',
-    ),
+    "no prior, MSE alone": (False, None),
+    "prior, MSE alone": (True, None),
+    "prior, then frequency alone": (True, "switch"),
+    "prior, then MSE + frequency": (True, "add"),
 }
 METRICS = ("abs_rel", "delta1", "boundary_f1")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--frames", type=int, default=2400)
-    parser.add_argument("--runs", type=Path, default=Path("out/tiny"))
-    parser.add_argument("--scenes", type=Path, default=Path("out/synthetic"))
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--output", type=Path, default=Path("out/ablation"))
+    parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    rows = {name: measure(number, name, arguments) for number, name in enumerate(ROWS)}
+    if arguments.row:
+        train(configuration(arguments.row, arguments.steps, arguments.output), print)
+        return
+    rows = {name: measure(name, arguments.steps, arguments.output) for name in ROWS}
     cells = [
         [name, *(f"{found[metric]:.4f}" for metric in METRICS)] for name, found in rows.items()
     ]
@@ -82,7 +52,6 @@ def main() -> None:
         "machine": machine_facts(),
         "versions": versions(),
         "steps": arguments.steps,
-        "frames": arguments.frames,
         "rows": rows,
     }
     path = RESULTS / "ablation.json"
@@ -90,39 +59,42 @@ def main() -> None:
     print(f"wrote {path}")
 
 
-def measure(number: int, name: str, arguments: argparse.Namespace) -> dict[str, float]:
+def measure(name: str, steps: int, output: Path) -> dict[str, float]:
     """Train one row, or go on with it, and score it on the held-out frames."""
-    folder = arguments.output / f"row{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "config.toml"
-    config.write_text(configuration(name, folder, arguments))
-    command("train", str(config))
-    checkpoint, results = folder / "run" / "checkpoint", folder / "evaluation"
-    command(
-        "evaluate", str(checkpoint), str(arguments.scenes), "--set", "synthetic", "-o", str(results)
-    )
+    config = configuration(name, steps, output)
+    command(__file__, "--row", name, "--steps", str(steps), "--output", str(output))
+    checkpoint, results = Path(config.output) / "checkpoint", Path(config.output) / "evaluation"
+    scenes = config.data.train[0].path
+    words = ("evaluate", str(checkpoint), scenes, "--set", "synthetic", "-o", str(results))
+    command("-m", "apdepth_deploy", *words)
     found = json.loads((results / "results.json").read_text())
     return {metric: found[metric] for metric in METRICS} | {"test_frames": found["frames"]}
 
 
-def configuration(name: str, folder: Path, arguments: argparse.Namespace) -> str:
-    """A row's TOML file."""
-    has_prior, loss = ROWS[name]
-    steps = arguments.steps
-    return CONFIG.format(
-        output=folder / "run",
-        prior=arguments.runs / "prior/checkpoint/prior" if has_prior else "none",
-        runs=arguments.runs,
-        latents=arguments.runs / "latents" if has_prior else arguments.output / "latents",
-        scenes=arguments.scenes,
-        frames=arguments.frames,
-        loss=loss.format(never=steps, second=steps - steps // 25),
-        steps=steps,
+def configuration(name: str, steps: int, output: Path) -> TrainConfig:
+    """The recipe with what a row changes."""
+    has_prior, mode = ROWS[name]
+    recipe = read_config(RECIPE)
+    folder = output / f"row{list(ROWS).index(name)}"
+    model, latents = recipe.model, recipe.data.latents
+    if not has_prior:
+        model, latents = dataclasses.replace(model, prior="none"), str(output / "latents")
+    return dataclasses.replace(
+        recipe,
+        output=str(folder),
+        model=model,
+        data=dataclasses.replace(recipe.data, latents=latents),
+        loss=dataclasses.replace(
+            recipe.loss,
+            frequency_start=steps if mode is None else steps - steps // 4,
+            frequency_mode=mode or "switch",
+        ),
+        run=dataclasses.replace(recipe.run, steps=steps, validate_every=0),
     )
 
 
 def command(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "apdepth_deploy", *words], check=True)  # noqa: S603
+    subprocess.run([sys.executable, *words], check=True)  # noqa: S603
 
 
 if __name__ == "__main__":

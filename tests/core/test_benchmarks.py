@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import subprocess
 import sys
@@ -84,23 +83,24 @@ def test_the_table_compares_with_the_authors_way(gpu_check: ModuleType) -> None:
     ]
 
 
-def test_the_ablation_changes_one_thing_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ablation_changes_one_thing_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     ablation = load_script("ablation")
-    arguments = argparse.Namespace(
-        steps=100, frames=8, runs=Path("runs"), scenes=Path("scenes"), output=Path("out")
-    )
-    runs = []
-    for name in ablation.ROWS:
-        path = tmp_path / "config.toml"
-        path.write_text(ablation.configuration(name, Path("here"), arguments))
-        runs.append(read_config(path))
+    recipe = read_config(ablation.RECIPE)
+    runs = [ablation.configuration(name, 100, Path("out")) for name in ablation.ROWS]
     bare, first, second, both = runs
-    assert bare.model.prior == "none" and first.model.prior == "runs/prior/checkpoint/prior"
-    assert [loss_weights(run.loss, 95) for run in runs] == [(1.0, 0.0)] * 4
-    last = [loss_weights(run.loss, 96) for run in runs]
+    assert bare.model.prior == "none" and first.model == recipe.model
+    assert [loss_weights(run.loss, 74) for run in runs] == [(1.0, 0.0)] * 4
+    last = [loss_weights(run.loss, 75) for run in runs]
     assert last == [(1.0, 0.0), (1.0, 0.0), (0.0, 0.5), (1.0, 0.5)]
-    assert first.data == second.data == both.data
-    assert bare.optimizer == first.optimizer == second.optimizer == both.optimizer
+    assert first.data == second.data == both.data == recipe.data
+    assert bare.data.latents != recipe.data.latents
+    assert all(run.optimizer == recipe.optimizer for run in runs)
+    assert len({run.output for run in runs}) == 4
+
+
+def test_the_scaling_fit_finds_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    scaling = load_script("scaling")
+    pixels = scaling.megapixels()
+    assert scaling.fit((3.0 * pixels + 0.5 * pixels**2).tolist()) == pytest.approx([3.0, 0.5])

@@ -156,7 +156,7 @@ def test_a_graph_that_is_no_onnx_is_refused_though_its_hash_fits(mean_bundle: Ma
     manifest["files"][graph] = file_entry(folder / graph)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"fused\.fp32\.onnx: ONNX Runtime can't load it"):
-        load(folder)
+        load(folder, "onnxruntime")
 
 
 def test_hashes_may_be_left_unchecked(tmp_path: Path, micro_bundle: Path) -> None:

@@ -28,6 +28,7 @@ def command(
     list_: Annotated[Path | None, typer.Option("--list", help="File of `rgb depth` lines.")] = None,
     depth_scale: Annotated[float, typer.Option(help="For rgbd: stored units per metre.")] = 1000.0,
     backend: Annotated[str, typer.Option(help="For a bundle: as for `infer`.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="For a bundle: as for `infer`.")] = None,
     height: Annotated[
         int | None, typer.Option(help="For a checkpoint: frame height; default the picture's.")
     ] = None,
@@ -50,7 +51,7 @@ def command(
     source = ModelSource(model, prior=prior, unet=unet, conventions=conventions)
     rules = open_eval_set(set_, data, list_, depth_scale)
     with steps() as progress:
-        opened = _open(source, backend, height, width)
+        opened = _open(source, backend, precision, height, width)
         progress(opened.label)
         results = evaluate(
             opened,
@@ -65,7 +66,13 @@ def command(
     print(json.dumps(results, indent=1) if as_json else results_table(results))
 
 
-def _open(source: ModelSource, backend: str, height: int | None, width: int | None) -> Model:
+def _open(
+    source: ModelSource,
+    backend: str,
+    precision: str | None,
+    height: int | None,
+    width: int | None,
+) -> Model:
     if (height is None) != (width is None):
         raise UsageError("--height and --width go together")
     size = None if height is None or width is None else (height, width)
@@ -75,9 +82,11 @@ def _open(source: ModelSource, backend: str, height: int | None, width: int | No
                 "--height, --width, --prior, --unet and --conventions are for checkpoints: a "
                 "bundle has its own"
             )
-        return open_bundle(Path(source.name), backend)
-    if backend != "auto":
-        raise UsageError("--backend is for bundles: a checkpoint runs in PyTorch")
+        return open_bundle(Path(source.name), backend, precision)
+    if backend != "auto" or precision is not None:
+        raise UsageError(
+            "--backend and --precision are for bundles: a checkpoint runs in PyTorch, in fp32"
+        )
     return open_checkpoint(source, size)
 
 

@@ -1,6 +1,6 @@
 """What a faster `tiny` costs in quality: AbsRel and delta1 on held-out scenes, beside its seconds.
 
-    python benchmarks/quality.py [--scenes out/synthetic] [--light out/tiny/light_vae/checkpoint/vae]
+    python benchmarks/quality.py [--scenes out/synthetic] [--light VAE]
 
 Needs the scenes of `make weights`, and the light VAE that the recipe `tiny_light_vae` trains. Each
 row is exported, verified against its own PyTorch model, and evaluated by OpenVINO; then all rows

@@ -81,40 +81,32 @@ def pixel_l1(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return _masked_mean((_at_least_float32(pred) - _at_least_float32(target)).abs(), valid)
 
 
-def scale_shift_invariant_loss(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute error of disparities [B,H,W] after each is put to median 0, mean deviation 1.
+def relative_disparity(depth: Tensor, valid: Tensor, known: Tensor) -> Tensor:
+    """Depth in metres, above 0 where ``valid`` -> disparity in 0 (far) to 1, [B,H,W] each.
 
-    MiDaS (arXiv:1907.01341), eq. 5 to 7; what Depth Anything V2 trains with.
+    Each image's 2% and 98% quantiles over ``known`` become 0 and 1, and what lies beyond them, too;
+    what is known but not valid is at infinity.
     """
-    _check(pred, target)
-    error = (_standardised(pred, valid) - _standardised(target, valid)).abs()
-    return _masked_mean(error, valid)
+    disparity = torch.where(valid, 1.0 / depth.clamp_min(_EPS), 0.0)
+    kept = torch.where(known, disparity, torch.nan).flatten(1)
+    ends = kept.new_tensor([0.02, 0.98])
+    low, high = torch.nanquantile(kept, ends, dim=1).nan_to_num()[..., None, None]
+    return ((disparity - low) / (high - low).clamp_min(_EPS)).clamp(0.0, 1.0)
 
 
 def gradient_matching_loss(pred: Tensor, target: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
-    """Mean absolute gradient of the standardised difference, summed over ``scales`` halvings.
+    """Mean absolute gradient of the difference, summed over ``scales`` halvings; [B,H,W] each.
 
-    MiDaS (arXiv:1907.01341), eq. 11: edges where the truth has them. [B,H,W] each.
+    MiDaS (arXiv:1907.01341), eq. 11: edges where the truth has them.
     """
     _check(pred, target)
-    difference = _standardised(pred, valid) - _standardised(target, valid)
+    difference = _at_least_float32(pred) - _at_least_float32(target)
     total = difference.new_zeros(())
     for scale in range(scales):
         d, v = difference[:, :: 2**scale, :: 2**scale], valid[:, :: 2**scale, :: 2**scale]
         total = total + _masked_mean(d.diff(dim=2).abs(), v[:, :, 1:] & v[:, :, :-1])
         total = total + _masked_mean(d.diff(dim=1).abs(), v[:, 1:] & v[:, :-1])
     return total
-
-
-def _standardised(values: Tensor, valid: Tensor) -> Tensor:
-    """[B,H,W] less each image's median, over its mean absolute deviation, both of valid pixels."""
-    values = _at_least_float32(values)
-    known = torch.where(valid, values, torch.nan).flatten(1)
-    middle = known.nanmedian(dim=1).values.nan_to_num()[:, None, None]
-    centred = values - middle
-    count = valid.flatten(1).sum(dim=1).clamp_min(1)
-    deviation = (centred.abs() * valid).flatten(1).sum(dim=1) / count
-    return centred / deviation.clamp_min(_EPS)[:, None, None]
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

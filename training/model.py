@@ -82,8 +82,10 @@ def _fresh_prior(spec: ModelSpec) -> DepthAnythingForDepthEstimation:
     """
     prior = empty_prior(spec)
     fill(prior, torch.Generator().manual_seed(torch.initial_seed()))
-    # The head ends in a ReLU: without a bias half of the networks start out dead.
-    nn.init.constant_(prior.head.conv3.bias, 0.5)
+    # The head ends in a ReLU: it starts near 1/2 everywhere, or the first steps kill it.
+    with torch.no_grad():
+        prior.head.conv3.weight.mul_(0.1)
+        prior.head.conv3.bias.fill_(0.5)
     return prior
 
 

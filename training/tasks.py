@@ -24,7 +24,7 @@ from .losses import (
     latent_mask,
     latent_mse,
     pixel_l1,
-    scale_shift_invariant_loss,
+    relative_disparity,
 )
 from .model import light_vae, with_vae
 from .schedule import loss_weights
@@ -142,9 +142,14 @@ class Disparity(nn.Module):
 
 
 class PriorTask(Task):
-    """A prior of our own: affine-invariant disparity (MiDaS, arXiv:1907.01341, eq. 5 to 7, 11)."""
+    """A prior of our own: relative disparity, by L1 and by the gradients of MiDaS.
 
-    #: Weight of the gradient term, as in MiDaS.
+    Not by MiDaS's scale- and shift-invariant error: it leaves the output's size free, and in a
+    network that starts from nothing the part that knows only the position in the frame then grows
+    until a thousandfold drowns what the picture says.
+    """
+
+    #: Weight of the gradient term, as in MiDaS (arXiv:1907.01341, eq. 11).
     GRADIENT = 0.5
 
     def __init__(self, model: ApDepth) -> None:
@@ -154,10 +159,9 @@ class PriorTask(Task):
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
         disparity = network(batch["images"]).float()
-        # Sky is at disparity 0: known wherever the target teaches.
-        target = torch.where(batch["valid"], 1.0 / batch["depth"].clamp_min(1e-3), 0.0)
+        target = relative_disparity(batch["depth"], batch["valid"], batch["mask"])
         return {
-            "data": scale_shift_invariant_loss(disparity, target, batch["mask"]),
+            "l1": pixel_l1(disparity, target, batch["mask"]),
             "gradient": self.GRADIENT * gradient_matching_loss(disparity, target, batch["mask"]),
         }
 

@@ -14,7 +14,7 @@ from apdepth_deploy.training.losses import (
     latent_mask,
     latent_mse,
     pixel_l1,
-    scale_shift_invariant_loss,
+    relative_disparity,
 )
 
 SIZES = [(8, 12), (9, 13), (8, 13), (1, 5), (60, 80)]
@@ -132,45 +132,35 @@ def test_pixel_l1() -> None:
     assert float(pixel_l1(pred, target, valid)) == pytest.approx(errors.mean(), rel=1e-6)
 
 
-def standardised(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    known = np.sort(values[valid])
-    centred = values - known[(len(known) - 1) // 2]
-    return centred / np.abs(centred[valid]).mean()
-
-
-def test_scale_and_shift_do_not_matter() -> None:
-    pred, target, _ = (x[:, 0] for x in latents((16, 24)))
-    valid = torch.rand(2, 16, 24, generator=torch.Generator().manual_seed(5)) > 0.2
-    loss = scale_shift_invariant_loss(pred, target, valid)
-    differences = [
-        np.abs(standardised(p, v) - standardised(t, v))[v]
-        for p, t, v in zip(
-            pred.double().numpy(), target.double().numpy(), valid.numpy(), strict=True
-        )
-    ]
-    assert float(loss) == pytest.approx(np.concatenate(differences).mean(), rel=1e-5)
-    assert float(scale_shift_invariant_loss(3 * pred + 7, target, valid)) == pytest.approx(
-        float(loss), rel=1e-4
-    )
-    assert float(scale_shift_invariant_loss(2 * target - 1, target, valid)) < 1e-5
+def test_relative_disparity_is_that_of_float64() -> None:
+    generator = torch.Generator().manual_seed(5)
+    depth = torch.rand(2, 16, 24, generator=generator) * 9 + 1
+    valid = torch.rand(2, 16, 24, generator=generator) > 0.2
+    for known in (valid, torch.ones_like(valid)):  # the rest: unknown, or sky
+        found = relative_disparity(depth, valid, known)
+        for i in range(2):
+            disparity = np.where(valid[i], 1 / depth[i].double().numpy(), 0.0)
+            low, high = np.quantile(disparity[known[i].numpy()], [0.02, 0.98])
+            expected = np.clip((disparity - low) / (high - low), 0, 1)
+            np.testing.assert_allclose(found[i], expected, atol=1e-5)
+    assert not found[~valid].any()
+    nothing = torch.zeros_like(valid)
+    assert torch.isfinite(relative_disparity(depth, nothing, nothing)).all()
 
 
 def test_gradient_matching_sees_edges() -> None:
     target = torch.zeros(1, 16, 16)
     target[:, :, 8:] = 1.0
-    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
     valid = torch.ones(1, 16, 16, dtype=torch.bool)
-    smooth = columns[None] / 15.0
-    assert float(gradient_matching_loss(5 * target + 1, target, valid)) < 1e-5
-    assert float(gradient_matching_loss(smooth, target, valid, scales=1)) > 0.05
-    # By hand at one scale: median and mean deviation of the ramp are 7/15 and 4/15 (16 columns).
-    ramp = (columns.numpy() / 15 - 7 / 15) / (4 / 15)
-    step = np.where(columns.numpy() < 8, 0.0, 1.0) / 0.5
-    expected = np.abs(np.diff(ramp - step, axis=1)).mean()
-    assert float(gradient_matching_loss(smooth, target, valid, scales=1)) == pytest.approx(
-        expected, rel=1e-5
-    )
-    assert rows.shape == columns.shape
+    smooth = torch.arange(16).expand(1, 16, 16) / 15.0
+    assert float(gradient_matching_loss(target + 5, target, valid)) < 1e-5
+    # By hand at one scale: 14 of 15 steps across differ by 1/15, the one at the edge by 14/15.
+    found = gradient_matching_loss(smooth, target, valid, scales=1)
+    assert float(found) == pytest.approx(28 / 15 / 15, rel=1e-5)
+    half = valid.clone()
+    half[:, :, 8:] = False
+    found = gradient_matching_loss(smooth, target, half, scales=1)
+    assert float(found) == pytest.approx(1 / 15, rel=1e-5)
 
 
 def test_wrong_shapes_and_exponents_are_refused() -> None:

@@ -1,0 +1,106 @@
+"""8-bit weights and activations (NNCF, after training) on OpenVINO: their quality and their speed.
+
+    pip install nncf
+    python benchmarks/int8.py [--scenes out/synthetic] [--calibration 128]
+
+The fused fp32 graph of `tiny`, 192x256, calibrated on frames of the training split; three ways to
+compute it, scored on the held-out split, and timed on one frame in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nncf
+import numpy as np
+import openvino
+from measuring import RESULTS, run
+
+from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.console import table
+from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.training.data.eval_sets import EvalSet
+from apdepth_deploy.training.data.synthetic import SyntheticDataset
+from apdepth_deploy.training.evaluation.protocol import score
+
+Way = Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenes", type=Path, default=Path("out/synthetic"))
+    parser.add_argument("--calibration", type=int, default=128)
+    parser.add_argument("--runs", type=int, default=15)
+    arguments = parser.parse_args()
+    train, test = (SyntheticDataset(arguments.scenes, split) for split in ("train", "test"))
+    frames = [train[index].image[None] for index in range(arguments.calibration)]
+    with tempfile.TemporaryDirectory() as folder:
+        size = ("--height", "192", "--width", "256")
+        run("export", "tiny", "--precision", "fp32", *size, "--output", folder + "/bundle")
+        (graph,) = Bundle.open(folder + "/bundle").chain_graphs("fused", "fp32")
+        model = openvino.Core().read_model(f"{folder}/bundle/{graph.file}")
+        quantised = nncf.quantize(model, nncf.Dataset(frames), subset_size=len(frames))
+        ways = {
+            "fp32": compiled(model, "f32"),
+            "bf16": compiled(model, "bf16"),
+            "int8": compiled(quantised, "f32"),
+            "int8, the rest in bf16": compiled(quantised, "bf16"),
+        }
+        rows = {name: quality(way, test) for name, way in ways.items()}
+        seconds = in_turns(ways, frames[0], arguments.runs)
+    for name, found in rows.items():
+        found["median_s"] = round(statistics.median(seconds[name]), 4)
+    cells = [
+        [name, f"{1000 * r['median_s']:.1f}", f"{r['abs_rel']:.4f}", f"{r['delta1']:.4f}"]
+        for name, r in rows.items()
+    ]
+    print(table(["tiny, 192x256", "ms", "AbsRel", "delta1"], cells))
+    results = {
+        "machine": machine_facts(),
+        "versions": {**versions(), "nncf": nncf.__version__},
+        "calibration_frames": len(frames),
+        "rows": rows,
+    }
+    path = RESULTS / "int8.tiny.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def compiled(model: openvino.Model, precision: str) -> Way:
+    """uint8 [1,H,W,3] -> depth [H,W]."""
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    network = openvino.Core().compile_model(model, "CPU", settings)
+    return lambda frames: np.asarray(network(frames)[0])[0]
+
+
+def quality(way: Way, test: SyntheticDataset) -> dict[str, float]:
+    """AbsRel and delta1 after alignment, means over all frames."""
+    rules = EvalSet(test, 1e-3, math.inf)
+    samples = [test[index] for index in range(len(test))]
+    scores = [score(way(sample.image[None]), sample, rules) for sample in samples]
+    return {
+        "abs_rel": float(np.mean([one.abs_rel for one in scores])),
+        "delta1": float(np.mean([one.delta1 for one in scores])),
+    }
+
+
+def in_turns(ways: dict[str, Way], frame: np.ndarray, runs: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(runs + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way(frame)
+            if turn:  # the first one warms up
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

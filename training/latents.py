@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ from .batches import Frames, Item
 from .config import TrainConfig
 from .tasks import UNetTask
 
-_EVERY = 500
+#: Frames that go through the networks together.
+_AT_ONCE = 16
+#: Of those, between two lines of progress.
+_EVERY = 32
 
 
 class KeptLatents:
@@ -69,13 +73,18 @@ def keep_latents(
     missing = _Missing(frames, kept)
     mine = range(accelerator.process_index, len(missing), accelerator.num_processes)
     loader: DataLoader[Any] = DataLoader(
-        missing, sampler=mine, batch_size=None, num_workers=config.data.workers
+        missing,
+        sampler=mine,
+        batch_size=_AT_ONCE,
+        collate_fn=list,
+        num_workers=config.data.workers,
     )
-    for done, (path, frame) in enumerate(loader):
-        if frame is not None:
-            _keep(Path(path), frame, config, task, accelerator)
+    for done, group in enumerate(loader):
+        good = [(Path(path), frame) for path, frame in group if frame is not None]
+        for _, same in groupby(good, key=lambda one: one[1]["images"].shape):
+            _keep(list(same), config, task, accelerator)
         if done % _EVERY == 0:
-            say(f"latents: {done} of {len(mine)}")
+            say(f"latents: {done * _AT_ONCE} of {len(mine)}")
     accelerator.wait_for_everyone()
     return kept
 
@@ -115,15 +124,19 @@ class _Missing(Dataset[tuple[str, Item | None]]):
 
 
 def _keep(
-    path: Path, frame: Item, config: TrainConfig, task: UNetTask, accelerator: Accelerator
+    frames: list[tuple[Path, Item]], config: TrainConfig, task: UNetTask, accelerator: Accelerator
 ) -> None:
-    batch = {key: value.to(accelerator.device) for key, value in default_collate([frame]).items()}
+    """Latents of frames of one size, each to its own file."""
+    stacked = default_collate([frame for _, frame in frames])
+    batch = {key: value.to(accelerator.device) for key, value in stacked.items()}
     with accelerator.autocast():
         made = task.latents(batch)
     if config.loss.pixel_l1:
         made |= {key: batch[key] for key in ("target", "mask")}
-    with atomic_file(path) as temporary:
-        save_file({key: value[0].cpu().contiguous() for key, value in made.items()}, temporary)
+    for number, (path, _) in enumerate(frames):
+        mine = {key: value[number].cpu().contiguous() for key, value in made.items()}
+        with atomic_file(path) as temporary:
+            save_file(mine, temporary)
 
 
 def _identity(config: TrainConfig, model: ApDepth) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def test_kept_latents_of_augmented_frames_are_one_draw(
     def kept(name: str, augment: bool = True) -> dict[str, torch.Tensor]:
         folder = tmp_path / name
         run(make_config(f"run_{name}", data={"latents": str(folder), "augment": augment}))
-        return {path.stem: load_file(path)["latent"] for path in folder.rglob("*.safetensors")}
+        return {path.stem: load_file(path)["inputs"] for path in folder.rglob("*.safetensors")}
 
     first, again, plain = kept("first"), kept("again"), kept("plain", augment=False)
     assert len(first) == 24

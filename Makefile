@@ -50,7 +50,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/backends.py
 	$(BIN)/python benchmarks/training_step.py
 
-# The weights that ship, from nothing: scenes, then VAE, prior and U-Net. About two hours on two cores.
+# The weights that ship, from nothing: scenes, then VAE, prior and U-Net. An hour and a half on two cores.
 weights: $(READY)
 	$(BIN)/apdepth-deploy synthesize --output out/synthetic --train 5000
 	$(BIN)/apdepth-deploy train training/recipes/tiny_vae.toml

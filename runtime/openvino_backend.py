@@ -56,11 +56,25 @@ class OvChain(Chain):
         folder = cache_folder()
         if folder is not None:
             settings["CACHE_DIR"] = str(folder / "openvino")
+        self._bundle, self._graphs, self._settings = bundle, graphs, settings
         self._compiled = [_Compiled(bundle, graph, settings) for graph in graphs]
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
         return run_all(self._compiled, frames, finished)
+
+    def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]]:
+        """See ``Chain.layer_seconds``: layers are nodes after OpenVINO's fusions, named
+        "Type: graph/node"."""
+        settings = {**self._settings, "PERF_COUNT": True}
+        compiled = [_Compiled(self._bundle, graph, settings) for graph in self._graphs]
+        totals: dict[str, float] = {}
+        for run in range(runs + 1):
+            run_all(compiled, frames)
+            if run:  # the first one warms up
+                for layer, seconds in (one for graph in compiled for one in graph.node_seconds()):
+                    totals[layer] = totals.get(layer, 0.0) + seconds
+        return [(layer, total / runs) for layer, total in totals.items()]
 
 
 class _Compiled:
@@ -98,3 +112,12 @@ class _Compiled:
                     f"OpenVINO failed on {self._inputs}: {one_line(error)}"
                 ) from error
             return {name: results[name].copy() for name in self._outputs}
+
+    def node_seconds(self) -> list[tuple[str, float]]:
+        """(layer, seconds) of the last run, in order: where its settings have PERF_COUNT."""
+        with self._request() as request:
+            return [
+                (f"{node.node_type}: {self.name}/{node.node_name}", node.real_time.total_seconds())
+                for node in request.profiling_info
+                if str(node.status) == "Status.EXECUTED"
+            ]

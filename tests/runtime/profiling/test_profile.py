@@ -233,10 +233,15 @@ def measured(folder: Path, **options: Any) -> dict[str, Any]:
     return profile_bundle(folder, Plan(**{"runs": 3, "warm_up": 1, **options}), silent)
 
 
-def test_a_bundle_is_measured_as_a_whole_by_stage_and_by_layer(micro_bundle: Path) -> None:
-    found = measured(micro_bundle, layers=True)
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_bundle_is_measured_as_a_whole_by_stage_and_by_layer(
+    micro_bundle: Path, backend: str
+) -> None:
+    found = measured(micro_bundle, backends=(backend,), layers=True)
     [result] = found["backends"]
-    assert (result["label"], result["device"], result["ratio"]) == ("onnxruntime fp32", "cpu", 1.0)
+    assert (result["label"], result["device"], result["ratio"]) == (f"{backend} fp32", "cpu", 1.0)
+    assert len(result["layers"]) > 50
+    assert any(layer["kind"].startswith("Conv") for layer in result["layers"])
     assert len(result["host"]["samples_ms"]) == 3
     latency = result["host"]["latency"]
     assert latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
@@ -256,7 +261,8 @@ def test_a_bundle_is_measured_as_a_whole_by_stage_and_by_layer(micro_bundle: Pat
 
 
 def test_layers_are_the_engine_s_nodes_in_their_order(mean_bundle: MakeBundle) -> None:
-    [result] = measured(mean_bundle(1, 64, 96), layers=True)["backends"]
+    folder = mean_bundle(1, 64, 96)
+    [result] = measured(folder, backends=("onnxruntime",), layers=True)["backends"]
     kinds = [layer["kind"] for layer in result["layers"]]
     assert kinds[:2] == ["Cast", "ReduceMean"] and kinds[-1] == "Div"
     assert all(layer["name"].startswith("fused/") for layer in result["layers"])
@@ -305,7 +311,7 @@ def test_a_range_runs_at_its_opt_size_and_a_picture_is_fitted(
 
 
 def test_depth_that_is_not_finite_is_no_result(mean_bundle: MakeBundle) -> None:
-    with pytest.raises(ParityError, match="onnxruntime fp32: depth has NaN or Inf; `verify`"):
+    with pytest.raises(ParityError, match="openvino fp32: depth has NaN or Inf; `verify`"):
         measured(mean_bundle(1, 64, 96, divisor=0.0))
 
 
@@ -406,7 +412,7 @@ def test_json_is_strict_and_whole(micro_bundle: Path, capsys: Text) -> None:
     assert found["schema_version"] == 1 and found["bundle"]["spec"] == "micro"
     assert set(found["machine"]) == {"os", "cpu", "cores", "memory_bytes"}
     assert found["machine"]["cores"] >= 1 and found["machine"]["cpu"]
-    assert {"python", "numpy", "onnxruntime"} <= set(found["versions"])
+    assert {"python", "numpy", "openvino"} <= set(found["versions"])
     [result] = found["backends"]
     assert result["device_only"] is None and result["layers"] is None
     assert math.isfinite(result["host"]["latency"]["p99"])
@@ -444,7 +450,7 @@ def test_the_table_says_what_was_measured_and_the_page_is_written(
         (["--backend", "nope"], "unknown backend 'nope'"),
         (["--runs", "0"], "--runs 0: at least 1 run is needed"),
         (["--warm-up", "-1"], "--warm-up -1: at least 1 run is needed"),
-        (["--backend", "auto", "--backend", "onnxruntime"], "onnxruntime fp32 is named twice"),
+        (["--backend", "auto", "--backend", "openvino"], "openvino fp32 is named twice"),
         (["--device", "cuda:x"], "unknown device 'cuda:x'"),
         (["--precision", "fp64"], "unknown precision 'fp64'"),
         (["--image", "/nope.png"], "/nope.png: no such file"),

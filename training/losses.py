@@ -91,7 +91,8 @@ def relative_disparity(depth: Tensor, valid: Tensor, known: Tensor) -> Tensor:
     kept = torch.where(known, disparity, torch.nan).flatten(1)
     ends = kept.new_tensor([0.02, 0.98])
     low, high = torch.nanquantile(kept, ends, dim=1).nan_to_num()[..., None, None]
-    return ((disparity - low) / (high - low).clamp_min(_EPS)).clamp(0.0, 1.0)
+    relative: Tensor = ((disparity - low) / (high - low).clamp_min(_EPS)).clamp(0.0, 1.0)
+    return relative
 
 
 def gradient_matching_loss(pred: Tensor, target: Tensor, valid: Tensor, scales: int = 4) -> Tensor:

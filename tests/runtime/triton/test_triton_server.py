@@ -79,7 +79,10 @@ def test_a_bundle_is_served_as_the_predictor_sees_it(
     for name, (bundle, wanted) in forms.items():
         write_repository(bundle, tmp_path / name, wanted)
     frame = np.asarray(Image.open(frame_file))
-    expected = {name: load(b, precision=w.precision)(frame) for name, (b, w) in forms.items()}
+    expected = {
+        name: load(bundle, "onnxruntime", precision=wanted.precision)(frame)
+        for name, (bundle, wanted) in forms.items()
+    }
     with serve(*(tmp_path / name for name in forms), backends=("onnxruntime",)) as server:
         models = server.models()
         assert models == dict.fromkeys([*forms, *(f"staged_{stage}" for stage in STAGES)], "")

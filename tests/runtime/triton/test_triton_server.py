@@ -80,7 +80,11 @@ def test_a_bundle_is_served_as_the_predictor_sees_it(
         write_repository(bundle, tmp_path / name, wanted)
     frame = np.asarray(Image.open(frame_file))
     expected = {
-        name: load(bundle, "onnxruntime", precision=wanted.precision)(frame)
+        name: load(
+            bundle,
+            "auto" if wanted.backend == "python" else "onnxruntime",
+            precision=wanted.precision,
+        )(frame)
         for name, (bundle, wanted) in forms.items()
     }
     with serve(*(tmp_path / name for name in forms), backends=("onnxruntime",)) as server:

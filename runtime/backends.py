@@ -89,7 +89,7 @@ def load(
     skipped = _skipped(opened, passed_over)
     try:
         if backend == "auto" and _prefers_openvino(wanted):
-            return _load_openvino(opened, wanted, f"the faster one on a CPU{skipped}")
+            return _load_openvino(opened, wanted, "the faster one on a CPU", skipped)
         return _load_onnxruntime(opened, wanted, skipped)
     except BackendError as error:
         raise (BackendError(f"{error}{skipped}") if skipped else error) from error
@@ -147,7 +147,7 @@ def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor
     return Predictor(chain, chosen, reason, bundle.spec.latent_stride)
 
 
-def _load_openvino(bundle: Bundle, wanted: Wanted, why: str) -> Predictor:
+def _load_openvino(bundle: Bundle, wanted: Wanted, why: str, skipped: str = "") -> Predictor:
     """bfloat16 only where it is asked for: it is no graph's precision but the processor's."""
     if wanted.device not in ("auto", "cpu"):
         raise UsageError(f"openvino runs on the CPU, not on {wanted.device}")
@@ -165,7 +165,7 @@ def _load_openvino(bundle: Bundle, wanted: Wanted, why: str) -> Predictor:
     graphs = _graphs(bundle, kind, chosen, wanted)
     chain = OvChain(bundle, graphs, arithmetic, wanted.threads, wanted.hint)
     precision = "bf16" if arithmetic == "bf16" else chosen
-    reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: {why}"
+    reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: {why}{skipped}"
     return Predictor(chain, precision, reason, bundle.spec.latent_stride)
 
 

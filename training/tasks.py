@@ -5,6 +5,7 @@ A task holds the model and the one network in it that learns; the loop knows nei
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 
@@ -287,7 +288,7 @@ class LightVaeTask(Task):
         return picture.float().mean(dim=1)
 
     def finish(self) -> ApDepth:
-        return with_vae(self.model, self.light)
+        return with_vae(self.model, copy.deepcopy(self.light))  # a model freezes what it takes
 
 
 def _pictures(batch: Batch) -> Tensor:

@@ -194,7 +194,8 @@ def test_trained_weights_give_no_warning_and_precision_is_as_asked(
 ) -> None:
     assert infer(micro_bundle, photos, "-o", tmp_path / "out", "--precision", "fp16") == 0
     said = capsys.readouterr().err
-    assert said.startswith("onnxruntime on cpu, fp16, fused graph: no CUDA here\n[1/2]")
+    assert said.startswith("openvino on cpu, fp16 fused graph computed in fp32: the faster one")
+    assert said.splitlines()[1].startswith("[1/2]")
     found = np.load(tmp_path / "out" / "a_depth.npy")
     expected = load(micro_bundle, precision="fp16")(read_image(photos / "a.png"))
     np.testing.assert_array_equal(found, expected)
@@ -221,7 +222,10 @@ def test_the_torch_backend_gives_the_same_depth(
             ["--device", "cuda"],
             "onnxruntime finds no CUDA device here: use --device cpu, or install",
         ),
-        (["--precision", "bf16"], "ONNX Runtime on cpu runs fp32, fp16, not bf16"),
+        (
+            ["--backend", "onnxruntime", "--precision", "bf16"],
+            "ONNX Runtime on cpu runs fp32, fp16, not bf16",
+        ),
     ],
 )
 def test_what_cant_run_here_is_one_line_within_two_seconds(

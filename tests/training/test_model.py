@@ -43,7 +43,7 @@ def test_a_fresh_priors_contrast_is_more_than_bfloat16_rounds_away(micro_spec: M
         assert prior is not None
         with torch.no_grad():
             disparity = prior.disparity(frame)
-        assert disparity.std() > 30 * disparity.mean() * 2**-9  # half a step of its last bit
+        assert disparity.std() > 20 * disparity.mean() * 2**-9  # half a step of its last bit
 
 
 def test_the_widened_unet_is_the_narrow_one_for_two_equal_latents(

@@ -304,4 +304,4 @@ def test_a_frame_that_the_graph_refuses_fails_in_words(
 ) -> None:
     model = open_model(mean_bundle([1, 2, 4], 64, 96))
     [response] = model.execute([{"image": np.zeros((1, 72, 96, 3), np.uint8)}])
-    assert response.tensors == [] and "ONNX Runtime failed on ['image']" in response.error
+    assert response.tensors == [] and "OpenVINO failed on ['image']" in response.error

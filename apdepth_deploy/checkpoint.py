@@ -60,17 +60,16 @@ def load_checkpoint(
     folder = find_folder(checkpoint, revision)
     own = _read_spec_file(folder)
     unet_net = _load_diffusers(folder / "unet" if unet is None else Path(unet), _UNETS)
-    vae_net = load_vae(folder / "vae" if vae is None or vae_side != "both" else find_folder(vae))
+    whole, half = (vae, None) if vae_side == "both" else (None, vae)
+    vae_net = load_vae(folder / "vae" if whole is None else find_folder(whole))
     prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
     rules = own if conventions is None else named_conventions(conventions)
-    if vae is not None and vae_side == "both":
+    if whole is not None:
         rules = with_scale_of(vae_net, rules)
     text = _load_text_embedding(folder, unet_net.config.cross_attention_dim)
     name = Path(checkpoint).resolve().name
     model = assemble(name, unet_net, vae_net, prior_net, text, rules)
-    if vae is not None and vae_side != "both":
-        model = _with_one_side(model, load_vae(find_folder(vae)), vae_side)
-    return model
+    return model if half is None else _with_one_side(model, load_vae(find_folder(half)), vae_side)
 
 
 def _with_one_side(model: ApDepth, other: AutoencoderKL | AutoencoderTiny, side: str) -> ApDepth:

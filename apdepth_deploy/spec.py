@@ -330,18 +330,11 @@ def is_tiny_vae(config: Mapping[str, Any]) -> bool:
 VAE_SIDES = ("both", "encoder", "decoder")
 
 
-def with_vae_config(
-    spec: ModelSpec, vae: Mapping[str, Any], side: str = "both", scale: float | None = None
-) -> ModelSpec:
-    """The same model with another VAE on one side, or both.
-
-    Args:
-        vae: its configuration; scale: of its latents; None = as the configuration says.
-        side: one of ``VAE_SIDES``.
-    """
-    scale = float(vae["scaling_factor"]) if scale is None else scale
+def with_vae_config(spec: ModelSpec, vae: Mapping[str, Any], side: str = "both") -> ModelSpec:
+    """The same model with a VAE of configuration ``vae`` on one of ``VAE_SIDES``, and its scale."""
     if side == "decoder":
-        return dataclasses.replace(spec, decoder={**vae, "scaling_factor": scale})
+        return dataclasses.replace(spec, decoder=vae)
+    scale = float(vae["scaling_factor"])
     conventions = dataclasses.replace(spec.conventions, latent_scale=scale)
     decoder = (
         {**spec.decoding, "scaling_factor": spec.decoding_scale} if side == "encoder" else None

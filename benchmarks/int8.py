@@ -14,8 +14,8 @@ import json
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nncf
@@ -26,6 +26,7 @@ from measuring import RESULTS, run
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.timing import time_in_turns
 from apdepth_deploy.training.data.eval_sets import EvalSet
 from apdepth_deploy.training.data.synthetic import SyntheticDataset
 from apdepth_deploy.training.evaluation.protocol import score
@@ -54,9 +55,10 @@ def main() -> None:
             "int8, the rest in bf16": compiled(quantised, "bf16"),
         }
         rows = {name: quality(way, test) for name, way in ways.items()}
-        seconds = in_turns(ways, frames[0], arguments.runs)
-    for name, found in rows.items():
-        found["median_s"] = round(statistics.median(seconds[name]), 4)
+        works = [partial(way, frames[0]) for way in ways.values()]
+        seconds = time_in_turns(works, arguments.runs, print)
+    for found, taken in zip(rows.values(), seconds, strict=True):
+        found["median_s"] = round(statistics.median(taken), 4)
     cells = [
         [name, f"{1000 * r['median_s']:.1f}", f"{r['abs_rel']:.4f}", f"{r['delta1']:.4f}"]
         for name, r in rows.items()
@@ -89,17 +91,6 @@ def quality(way: Way, test: SyntheticDataset) -> dict[str, float]:
         "abs_rel": float(np.mean([one.abs_rel for one in scores])),
         "delta1": float(np.mean([one.delta1 for one in scores])),
     }
-
-
-def in_turns(ways: dict[str, Way], frame: np.ndarray, runs: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(runs + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way(frame)
-            if turn:  # the first one warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 if __name__ == "__main__":

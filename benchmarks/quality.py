@@ -14,7 +14,7 @@ import json
 import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
 from apdepth_deploy.image import read_image
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.timing import time_in_turns
 
 SIZE = ("--height", "192", "--width", "256")
 LIGHT = "LIGHT"
@@ -90,20 +91,13 @@ def bundle_of(output: Path, number: int) -> Path:
 
 
 def in_turns(output: Path, scenes: Path, runs: int) -> list[list[float]]:
-    """Seconds of each row's frames, one frame of each row after the other."""
+    """Seconds of each row's frames."""
     frame = read_image(scenes / "test" / "000000_0_rgb.png")
     predictors = [
         load(bundle_of(output, number), "openvino", precision=precision)
         for number, (_, precision) in enumerate(ROWS.values())
     ]
-    seconds: list[list[float]] = [[] for _ in predictors]
-    for turn in range(runs + 1):
-        for number, predictor in enumerate(predictors):
-            start = time.perf_counter()
-            predictor(frame)
-            if turn:  # the first one warms up
-                seconds[number].append(time.perf_counter() - start)
-    return seconds
+    return time_in_turns([partial(predictor, frame) for predictor in predictors], runs, print)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main() -> None:
 
 def report(name: str, runs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        ranges = ("--min", _words(1, SIZES[0]), "--max", _words(BATCHES[-1], SIZES[-1]))
+        ranges = ("--min", _words(1, *SIZES[0]), "--max", _words(BATCHES[-1], *SIZES[-1]))
         words = ("export", name, "--random-weights", "--no-verify", "--conventions", "v1.1")
         run(*words, "--precision", "fp32", "--dynamic", *ranges, "--output", folder + "/bundle")
         found = {p: in_a_process(p, folder + "/bundle", runs) for p in PRECISIONS}
@@ -77,8 +77,8 @@ def report(name: str, runs: int) -> None:
     print(f"wrote {path} and {PLOT}")
 
 
-def _words(batch: int, size: tuple[int, int]) -> str:
-    return f"{batch}x{size[0]}x{size[1]}"
+def _words(batch: int, height: int, width: int) -> str:
+    return f"{batch}x{height}x{width}"
 
 
 def in_a_process(precision: str, bundle: str, runs: int) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def megapixels() -> np.ndarray:
 def sizes_table(name: str, found: dict[str, Any], gflop: list[float]) -> str:
     rows = [
         [
-            _words(*frame(one)),
+            _words(*one["frame"]),
             f"{gflop[i]:.0f}",
             *(str(f["sizes"][i]["median_s"]) for f in found.values()),
         ]
@@ -136,17 +136,12 @@ def sizes_table(name: str, found: dict[str, Any], gflop: list[float]) -> str:
 def batches_table(found: dict[str, Any]) -> str:
     rows = [
         [
-            _words(*frame(one)),
+            _words(*one["frame"]),
             *(f"{f['batches'][i]['median_s'] / one['frame'][0]:.3f}" for f in found.values()),
         ]
         for i, one in enumerate(found["fp32"]["batches"])
     ]
     return table(["batch", *(f"{p}, s a frame" for p in found)], rows)
-
-
-def frame(one: dict[str, Any]) -> tuple[int, tuple[int, int]]:
-    batch, height, width = one["frame"]
-    return batch, (height, width)
 
 
 def plot(name: str, found: dict[str, Any], fits: dict[str, list[float]]) -> None:

@@ -135,13 +135,13 @@ def _load_engines(bundle: Bundle, target: str, wanted: Wanted) -> Predictor:
 
 
 def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor:
+    if wanted.hint != "latency":
+        raise UsageError("onnxruntime has no throughput hint: use --backend openvino")
     place, why = _device("onnxruntime", wanted.device)
     kind, chosen = _choose(bundle.chains, f"ONNX Runtime on {place}", PREFERRED[place], wanted)
     graphs = _graphs(bundle, kind, chosen, wanted)
     from .onnxruntime_backend import OrtChain
 
-    if wanted.hint != "latency":
-        raise UsageError("onnxruntime has no throughput hint: use --backend openvino")
     reason = f"onnxruntime on {place}, {chosen}, {kind} graph: {why}{skipped}"
     chain = OrtChain(bundle, graphs, place, threads=wanted.threads)
     return Predictor(chain, chosen, reason, bundle.spec.latent_stride)
@@ -155,12 +155,12 @@ def _load_openvino(bundle: Bundle, wanted: Wanted, why: str, skipped: str = "") 
     from .openvino_backend import OvChain, has_bf16
 
     arithmetic = "bf16" if wanted.precision == "bf16" else "fp32"
-    if arithmetic == "fp32" and has_bf16():
-        why += "; bf16 would be faster here"
     if arithmetic == "bf16":
         if not has_bf16():
             raise BackendError("this processor has no bfloat16: use --precision fp32")
         wanted = dataclasses.replace(wanted, precision=None)
+    elif has_bf16():
+        why += "; bf16 would be faster here"
     kind, chosen = _choose(bundle.chains, "OpenVINO on cpu", PREFERRED["cpu"], wanted)
     graphs = _graphs(bundle, kind, chosen, wanted)
     chain = OvChain(bundle, graphs, arithmetic, wanted.threads, wanted.hint)

@@ -103,7 +103,7 @@ def denoise(light: NDArray[np.float32]) -> NDArray[np.float32]:
 
     By Intel's Open Image Denoise (openimagedenoise.org), in the time of one more path a pixel.
     """
-    clean: NDArray[np.float32] = pyoidn.denoise(np.ascontiguousarray(light), hdr=True)
+    clean: NDArray[np.float32] = pyoidn.denoise(light, hdr=True)
     return clean
 
 

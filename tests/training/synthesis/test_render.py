@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,14 +87,19 @@ def test_an_ellipsoid_and_a_rod_stand_where_they_should() -> None:
     assert (depth[:150, column] > 0).sum() == pytest.approx(focal * 1.0 / 4.8, rel=0.05)
 
 
-def test_light_falls_from_above_and_the_exposure_follows() -> None:
+def white_box_under_a_lamp() -> tuple[Any, View]:
+    """A scene, and a place to look at it from."""
     world = World(np.random.default_rng(0))
     white = world.paint(np.full(3, 0.8))
     world.sheet(Place(), (-5, -5, 0), (10, 0, 0), (0, 10, 0), white)
     world.box(Place(0, 3), (0, 0, 0.5), (1, 1, 1), white)
     world.panel(Place(), (-1, 4, 4), (2, 0, 0), (0, -2, 0), [9.0, 9.0, 9.0])
-    view = View((0, 0, 1.5), (0, 3, 0.5), 0.0, 60.0)
-    light = render_light(world.scene(), view, SIZE, 16, 2, 0)
+    return world.scene(), View((0, 0, 1.5), (0, 3, 0.5), 0.0, 60.0)
+
+
+def test_light_falls_from_above_and_the_exposure_follows() -> None:
+    scene, view = white_box_under_a_lamp()
+    light = render_light(scene, view, SIZE, 16, 2, 0)
     top, front = light[19, 40].mean(), light[34, 40].mean()
     assert top > 1.5 * front > 0
     lit = light.sum(-1) > 0
@@ -103,12 +109,7 @@ def test_light_falls_from_above_and_the_exposure_follows() -> None:
 
 
 def test_denoised_light_is_nearer_to_that_of_many_paths() -> None:
-    world = World(np.random.default_rng(0))
-    white = world.paint(np.full(3, 0.8))
-    world.sheet(Place(), (-5, -5, 0), (10, 0, 0), (0, 10, 0), white)
-    world.box(Place(0, 3), (0, 0, 0.5), (1, 1, 1), white)
-    world.panel(Place(), (-1, 4, 4), (2, 0, 0), (0, -2, 0), [9.0, 9.0, 9.0])
-    scene, view = world.scene(), View((0, 0, 1.5), (0, 3, 0.5), 0.0, 60.0)
+    scene, view = white_box_under_a_lamp()
     few, many = (render_light(scene, view, SIZE, spp, 3, 0) for spp in (4, 256))
     before, after = (np.abs(light - many).mean() for light in (few, denoise(few)))
     assert 0 < after < 0.4 * before

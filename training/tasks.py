@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from apdepth_deploy.errors import UsageError
@@ -188,8 +189,7 @@ class Autoencoder(nn.Module):
     def forward(self, picture: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """[B,3,H,W] in [-1, 1] -> (the same after the bottleneck, KL divergence per element)."""
         posterior = self.vae.encode(picture).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-        latent = posterior.mean + posterior.std * noise
+        latent = _sampled(posterior, generator)
         with torch.no_grad():
             self.latent_std.lerp_(posterior.mean.float().std(), 0.01)
         kl = 0.5 * (posterior.mean**2 + posterior.var - 1.0 - posterior.logvar).mean()
@@ -272,8 +272,7 @@ class LightVaeTask(Task):
         with torch.no_grad():
             posterior = self.model.vae.encode(picture).latent_dist
         scale = self.model.spec.conventions.latent_scale
-        noise = torch.randn(posterior.mean.shape, generator=_noise(self.seed, batch))
-        sample = posterior.mean + posterior.std * noise.to(posterior.mean)
+        sample = _sampled(posterior, _noise(self.seed, batch))
         latent, made = network(picture, scale * sample)
         return {
             "latent": latent_mse(latent, scale * posterior.mean),
@@ -298,6 +297,13 @@ def _pictures(batch: Batch) -> Tensor:
     disparity = stretch(1.0 / (batch["target"][:, None] + 1.5)).expand_as(frame)
     turn = batch["number"][:, None, None, None] % 4
     return torch.where(turn % 2 == 1, depth, torch.where(turn == 0, frame, disparity))
+
+
+def _sampled(posterior: DiagonalGaussianDistribution, generator: torch.Generator) -> Tensor:
+    """A latent [B,4,h,w] of the posterior, its noise drawn in float32 on the CPU on any device."""
+    noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+    latent: Tensor = posterior.mean + posterior.std * noise
+    return latent
 
 
 def _noise(seed: int, batch: Batch) -> torch.Generator:

@@ -14,6 +14,7 @@ from apdepth_deploy.model import ApDepth
 from apdepth_deploy.spec import CONVENTIONS, ModelSpec, without_prior
 from apdepth_deploy.training.config import ModelConfig
 from apdepth_deploy.training.model import fresh_model, starting_model
+from apdepth_deploy.verify import sample_frames
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_seed_gives_the_same_networks(micro_spec: ModelSpec) -> None:
 
 
 def test_a_fresh_priors_contrast_is_more_than_bfloat16_rounds_away(micro_spec: ModelSpec) -> None:
-    frame = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
+    frame = torch.from_numpy(sample_frames((1, 64, 96))["photo"])
     for seed in range(3):
         prior = fresh_model(micro_spec, seed).prior
         assert prior is not None

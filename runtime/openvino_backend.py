@@ -55,7 +55,9 @@ class OvChain(Chain):
             settings["INFERENCE_NUM_THREADS"] = threads
         folder = cache_folder()
         if folder is not None:
-            settings["CACHE_DIR"] = str(folder / "openvino")
+            # One for each: OpenVINO takes what it compiled for float32 for bfloat16's, too, and then
+            # computes nonsense on processors with AMX (seen with 2026.4.1).
+            settings["CACHE_DIR"] = str(folder / "openvino" / arithmetic)
         self._bundle, self._graphs, self._settings = bundle, graphs, settings
         self._compiled = [_Compiled(bundle, graph, settings) for graph in graphs]
 

@@ -70,6 +70,19 @@ def test_what_was_compiled_is_kept(micro_bundle: Path, photo: Frame, tmp_path: P
     np.testing.assert_array_equal(load(micro_bundle, "openvino")(photo), first)
 
 
+def test_bf16_is_not_read_from_what_was_compiled_for_float32(
+    micro_bundle: Path, photo: Frame, tmp_path: Path
+) -> None:
+    expected = load(micro_bundle, "openvino")(photo)
+    if not openvino_backend.has_bf16():
+        pytest.skip("this processor has no bfloat16")
+    for _ in range(2):  # compiled, then kept
+        ours = load(micro_bundle, "openvino", precision="bf16")(photo)
+        assert np.abs(ours - expected).mean() < 1.6e-2
+    kept = (tmp_path / "cache" / "apdepth-deploy" / "openvino").rglob("*.blob")
+    assert {path.parent.name for path in kept} == {"fp32", "bf16"}
+
+
 def test_threads_share_a_predictor(micro_bundle: Path) -> None:
     ours = load(micro_bundle, "openvino")
     rng = np.random.default_rng(0)

@@ -5,8 +5,9 @@
 #   compile_tensorrt.sh INCLUDE [BUILD]
 #
 # INCLUDE is the include/ of a checkout of NVIDIA/TensorRT, or of TensorRT for RTX. The checkout has
-# the declarations that both share: with it the source is compiled in both flavours but for rtx.cpp,
-# which only RTX's own headers declare. PYTHON names the interpreter that has tensorrt-rtx.
+# the declarations that both share: with it the source is compiled in both flavours. What rtx.cpp
+# uses only RTX's own headers declare: it is compiled against its manual's declarations (rtx_api/).
+# PYTHON names the interpreter that has tensorrt-rtx.
 set -euo pipefail
 source="$(cd "$(dirname "$0")/.." && pwd)"
 include="$(cd "$1" && pwd)"
@@ -35,9 +36,10 @@ if [ "$is_rtx" -gt 0 ]; then
     exit 0
 fi
 echo "== the other flavour: TRT_MAJOR_RTX, compiled only"
-for file in lane log runner version; do
+for file in lane log rtx runner version; do
+    headers="$include"
+    [ "$file" != rtx ] || headers="$source/tests/rtx_api"
     c++ -std=c++17 -fsyntax-only -Wall -Wextra -Werror -DTRT_MAJOR_RTX=1 -I"$source/include" \
-        -I"$source/src" -isystem "$include" -isystem "$cuda" "$source/src/tensorrt/$file.cpp"
+        -I"$source/src" -isystem "$headers" -isystem "$cuda" "$source/src/tensorrt/$file.cpp"
     echo "compiled: $file.cpp"
 done
-echo "skipped: rtx.cpp: these headers have no IRuntimeCache (those of TensorRT for RTX have)"

@@ -297,8 +297,9 @@ def test_two_processes_are_one_with_twice_the_accumulation(
     alone, spread = make_config("alone"), make_config("spread")
     run(alone)
     path = write_toml(spread, tmp_path / "spread.toml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+    # `accelerate launch` starts several processes on one machine only as if for several GPUs.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes=2", "--num_machines=1", "--main_process_port=0"]
     done = subprocess.run(
         [*command, "-m", "apdepth_deploy.training", str(path)],
         env={**environment(), "ACCELERATE_USE_CPU": "true"},

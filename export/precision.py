@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from apdepth_deploy.model import ApDepth
@@ -34,6 +35,7 @@ def prepare(model: ApDepth, precision: str, size: tuple[int, int] | None) -> ApD
             model.prior.freeze_positions(*size)
     # Every size on the way up is taken from the skip connections, for any frame.
     model.unet.num_upsamplers = 30
+    _replace(model, Upsample2D, UpsampleToSize)
     model.to(DTYPES[precision])
     if precision == "fp32":
         _replace(model, nn.GroupNorm, TwoPassGroupNorm)
@@ -113,6 +115,27 @@ def _mean_of_groups(grouped: Tensor) -> Tensor:
     """[B,G,...] -> mean of each group, in two steps that keep the partial sums small."""
     rest = tuple(range(2, grouped.ndim - 1))
     return grouped.mean(-1, keepdim=True).mean(rest, keepdim=True)
+
+
+class UpsampleToSize(nn.Module):
+    """diffusers' nearest upsampling with its convolution, for any size.
+
+    diffusers compares height's factor with width's, and the number of elements with 2^31, to choose
+    a memory layout. Where a graph takes a range of sizes neither is known while it is traced: a
+    frame whose sides aren't both multiples of 64 could then not be its opt size.
+    """
+
+    def __init__(self, upsample: Upsample2D) -> None:
+        super().__init__()
+        assert upsample.norm is None and not upsample.use_conv_transpose and upsample.interpolate
+        self.conv = upsample.conv
+
+    def forward(self, x: Tensor, output_size: tuple[int, int] | None = None) -> Tensor:
+        """[B,C,H,W] -> [B,C',*output_size], by default [B,C',2H,2W]."""
+        factor = 2.0 if output_size is None else None
+        larger = F.interpolate(x, size=output_size, scale_factor=factor, mode="nearest")
+        output: Tensor = self.conv(larger)
+        return output
 
 
 class SpreadConv(nn.Module):

@@ -55,8 +55,8 @@ class OvChain(Chain):
             settings["INFERENCE_NUM_THREADS"] = threads
         folder = cache_folder()
         if folder is not None:
-            # One for each: OpenVINO takes what it compiled for float32 for bfloat16's, too, and then
-            # computes nonsense on processors with AMX (seen with 2026.4.1).
+            # Each its own: OpenVINO 2026.4.1 takes what was compiled for float32 for bfloat16, too,
+            # and gives nonsense then on processors with AMX.
             settings["CACHE_DIR"] = str(folder / "openvino" / arithmetic)
         self._bundle, self._graphs, self._settings = bundle, graphs, settings
         self._compiled = [_Compiled(bundle, graph, settings) for graph in graphs]

@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RESULTS, run
+from measuring import RESULTS, in_a_process, peak_gb, run
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
@@ -71,8 +68,8 @@ def report(arguments: argparse.Namespace) -> None:
             words = ("export", arguments.preset, "--random-weights", "--no-verify", *options)
             output = str(Path(temporary) / name)
             run(*words, "--precision", "fp32", *size, "--output", output)
-        ways = {way: in_a_process(way, temporary, arguments.runs) for way in WAYS}
-        again = in_a_process(FIRST, temporary, arguments.runs)
+        ways = {way: measured(way, temporary, arguments.runs) for way in WAYS}
+        again = measured(FIRST, temporary, arguments.runs)
         gflop = {name: gflop_of(Path(temporary) / name, "after") for name in BUNDLES}
         gflop["unfolded"] = gflop_of(Path(temporary) / "full", "before")
     first = statistics.median(ways[FIRST]["seconds"] + again["seconds"])
@@ -108,11 +105,9 @@ def gflop_of(bundle: Path, when: str) -> float:
     return round(sum(Bundle.open(bundle).manifest["folding"][when]["gflop"].values()), 1)
 
 
-def in_a_process(way: str, folder: str, runs: int) -> dict[str, Any]:
+def measured(way: str, folder: str, runs: int) -> dict[str, Any]:
     """``measure`` in a fresh process, and how its depth differs from the first way's."""
-    command = [sys.executable, __file__, "--runs", str(runs), "--measure", way, folder]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    found: dict[str, Any] = json.loads(done.stdout)
+    found = in_a_process(__file__, "--runs", str(runs), "--measure", way, folder)
     depths = [np.load(Path(folder) / f"{name}.npy") for name in (way, FIRST)]
     same_model = WAYS[way][0] != "light"
     error = float(f"{np.abs(depths[0] - depths[1]).mean():.1e}") if same_model else None
@@ -137,9 +132,8 @@ def measure(way: str, folder: Path, runs: int) -> dict[str, Any]:
         start = time.perf_counter()
         predict(frame)
         seconds.append(round(time.perf_counter() - start, 3))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     median = round(statistics.median(seconds), 3)
-    return {"median_s": median, "seconds": seconds, "peak_gb": round(peak, 1)}
+    return {"median_s": median, "seconds": seconds, "peak_gb": round(peak_gb(), 1)}
 
 
 def compile_networks(model: Any) -> None:

@@ -1,14 +1,16 @@
-"""What the benchmarks share: one command measured in a process of its own."""
+"""What the benchmarks share: work measured in a process of its own."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -35,3 +37,16 @@ def run(*words: str, stderr: TextIO | None = None) -> Run:
         raise SystemExit(f"{' '.join(command)} failed")
     shown = " ".join(word for word in words if not word.startswith("/"))
     return Run(shown, round(seconds, 1), round(usage.ru_maxrss * 1024 / 1e9, 2))
+
+
+def in_a_process(script: str, *words: str) -> dict[str, Any]:
+    """What ``script WORDS`` prints, in a fresh process: one line of JSON."""
+    command = [sys.executable, script, *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def peak_gb() -> float:
+    """This process's peak resident memory so far, in 1e9 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

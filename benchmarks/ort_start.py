@@ -1,6 +1,6 @@
 """What a saved optimised graph saves ONNX Runtime at its start, on this CPU.
 
-    python benchmarks/ort_start.py [--preset small] [--height 240 --width 320] [--runs 3]
+    python benchmarks/ort_start.py [--preset small] [--runs 3]
 
 Seconds and peak memory until a session stands, in processes of their own, in turns: from the
 bundle's graph, and from the graph that ONNX Runtime wrote after all its optimisations.
@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
-from measuring import RESULTS, run
+from measuring import RESULTS, in_a_process, peak_gb, run
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
 
+SIZE = ("--height", "240", "--width", "320")
 SAVED = "saved optimised graph"
 WAYS = ("the bundle's graph", SAVED)
 
@@ -33,18 +30,15 @@ WAYS = ("the bundle's graph", SAVED)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="small")
-    parser.add_argument("--height", type=int, default=240)
-    parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "GRAPH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return
-    size = ("--height", str(arguments.height), "--width", str(arguments.width))
     with tempfile.TemporaryDirectory() as folder:
         words = ("export", arguments.preset, "--random-weights", "--no-verify")
-        run(*words, "--precision", "fp32", *size, "--output", folder + "/bundle")
+        run(*words, "--precision", "fp32", *SIZE, "--output", folder + "/bundle")
         bundle = Bundle.open(folder + "/bundle")
         graph = bundle.path(bundle.graphs[0].file)
         saved = Path(folder) / "saved.onnx"
@@ -53,7 +47,7 @@ def main() -> None:
         found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for _ in range(arguments.runs):
             for way, path in paths.items():
-                found[way].append(in_a_process(way, path))
+                found[way].append(in_a_process(__file__, "--measure", way, str(path)))
         sizes = {way: disk_gb(path) for way, path in paths.items()}
     rows = {
         way: {
@@ -86,22 +80,14 @@ def disk_gb(graph: Path) -> float:
     return sum(path.stat().st_size for path in graph.parent.glob(graph.stem + "*")) / 1e9
 
 
-def in_a_process(way: str, graph: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", way, str(graph)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
-def measure(way: str, graph: str) -> dict[str, Any]:
+def measure(way: str, graph: str) -> dict[str, float]:
     options = ort.SessionOptions()
     if way == SAVED:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     start = time.perf_counter()
     ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"seconds": round(seconds, 2), "peak_gb": round(peak, 2)}
+    return {"seconds": round(seconds, 2), "peak_gb": round(peak_gb(), 2)}
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from measuring import RESULTS, run
+from measuring import RESULTS, in_a_process, run
 
 from apdepth_deploy import load
 from apdepth_deploy.console import table
@@ -57,7 +55,8 @@ def report(name: str, runs: int) -> None:
         ranges = ("--min", _words(1, *SIZES[0]), "--max", _words(BATCHES[-1], *SIZES[-1]))
         words = ("export", name, "--random-weights", "--no-verify", "--conventions", "v1.1")
         run(*words, "--precision", "fp32", "--dynamic", *ranges, "--output", folder + "/bundle")
-        found = {p: in_a_process(p, folder + "/bundle", runs) for p in PRECISIONS}
+        options = (__file__, "--runs", str(runs), "--measure")
+        found = {p: in_a_process(*options, p, folder + "/bundle") for p in PRECISIONS}
     gflop = [sum(count_gflop(preset(name), 1, *size).values()) for size in SIZES]
     fits = {p: fit([size["median_s"] for size in one["sizes"]]) for p, one in found.items()}
     print(sizes_table(name, found, gflop))
@@ -79,13 +78,6 @@ def report(name: str, runs: int) -> None:
 
 def _words(batch: int, height: int, width: int) -> str:
     return f"{batch}x{height}x{width}"
-
-
-def in_a_process(precision: str, bundle: str, runs: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--runs", str(runs), "--measure", precision, bundle]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def measure(precision: str, bundle: str, runs: int) -> dict[str, Any]:

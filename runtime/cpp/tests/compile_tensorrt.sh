@@ -6,7 +6,7 @@
 #
 # INCLUDE is the include/ of a checkout of NVIDIA/TensorRT, or of TensorRT for RTX. The checkout has
 # the declarations that both share: with it the source is compiled in both flavours. What rtx.cpp
-# uses only RTX's own headers declare: it is compiled against its manual's declarations (rtx_api/).
+# uses only RTX's own headers declare: the tests' build compiles it against its manual's (rtx_api/).
 # PYTHON names the interpreter that has tensorrt-rtx.
 set -euo pipefail
 source="$(cd "$(dirname "$0")/.." && pwd)"
@@ -36,10 +36,8 @@ if [ "$is_rtx" -gt 0 ]; then
     exit 0
 fi
 echo "== the other flavour: TRT_MAJOR_RTX, compiled only"
-for file in lane log rtx runner version; do
-    headers="$include"
-    [ "$file" != rtx ] || headers="$source/tests/rtx_api"
+for file in lane log runner version; do
     c++ -std=c++17 -fsyntax-only -Wall -Wextra -Werror -DTRT_MAJOR_RTX=1 -I"$source/include" \
-        -I"$source/src" -isystem "$headers" -isystem "$cuda" "$source/src/tensorrt/$file.cpp"
+        -I"$source/src" -isystem "$include" -isystem "$cuda" "$source/src/tensorrt/$file.cpp"
     echo "compiled: $file.cpp"
 done

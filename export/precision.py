@@ -31,6 +31,7 @@ def prepare(model: ApDepth, precision: str, size: tuple[int, int] | None) -> ApD
     if model.prior is not None:
         # The fused kernel's decomposition guards against rows of -inf; there is no mask here.
         model.prior.net.set_attn_implementation("eager")
+        model.prior.resize_dtype = torch.float32  # TensorRT has no float64
         if size is not None:
             model.prior.freeze_positions(*size)
     # Every size on the way up is taken from the skip connections, for any frame.
@@ -87,7 +88,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 class TwoPassGroupNorm(nn.Module):
-    """GroupNorm spelled out, each mean taken row by row and then over the rows.
+    """GroupNorm spelled out, each mean taken axis by axis: of rows, of columns, of channels.
 
     ONNX defines GroupNormalization by E[x^2] - E[x]^2, and ONNX Runtime sums that over a whole
     group in one float32 accumulator: on a 480x640 photo the result is off by 1e-4. This form has a
@@ -112,9 +113,10 @@ class TwoPassGroupNorm(nn.Module):
 
 
 def _mean_of_groups(grouped: Tensor) -> Tensor:
-    """[B,G,...] -> mean of each group, in two steps that keep the partial sums small."""
-    rest = tuple(range(2, grouped.ndim - 1))
-    return grouped.mean(-1, keepdim=True).mean(rest, keepdim=True)
+    """[B,G,...] -> mean of each group, in steps that keep the partial sums small."""
+    for axis in reversed(range(2, grouped.ndim)):
+        grouped = grouped.mean(axis, keepdim=True)
+    return grouped
 
 
 class UpsampleToSize(nn.Module):

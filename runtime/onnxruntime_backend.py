@@ -108,6 +108,8 @@ class _Session:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0  # 0 = its own choice
+        # One block planned ahead for all maps is no faster, and at full size 2.3 GB larger.
+        options.enable_mem_pattern = device != "cpu"
         # Threads that spin on after a run starve the next session and the caller's own work.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if trace is not None:
@@ -156,4 +158,3 @@ def _save_memory(options: Any, weights_folder: Path) -> None:
     options.add_session_config_entry(key, str(weights_folder))
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False

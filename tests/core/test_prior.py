@@ -39,6 +39,24 @@ def test_normalized_conventions_are_those_of_the_transformers_model(micro_saved:
         torch.testing.assert_close(found, expected.repeat(3, 1, 1), rtol=0, atol=1e-5)
 
 
+def test_a_wide_frame_is_sampled_where_it_should_be(micro_saved: Path) -> None:
+    """In float32 PyTorch's places drift to 4e-5 of a pixel, which noise shows."""
+    conventions, images = CONVENTIONS["v1.1"], frames(1, 8, 640)
+    prior = Prior(load_prior(str(micro_saved / "prior")), conventions)
+    seen: list[Tensor] = []
+    patches = prior.net.backbone.embeddings.patch_embeddings
+    patches.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        prior(images)
+    rgb = images.permute(0, 3, 1, 2).double() / 255
+    mean, std = conventions.prior_mean, conventions.prior_std
+    normalised = (rgb - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    size = seen[0].shape[2:]
+    assert size[1] != 640
+    expected = F.interpolate(normalised, size, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(seen[0].double(), expected, rtol=0, atol=2e-6)
+
+
 def test_half_precision_is_the_networks_alone(micro_saved: Path, frame: Tensor) -> None:
     """The picture that goes in is normalised in float32 with exact constants."""
     prior = Prior(load_prior(str(micro_saved / "prior")), CONVENTIONS["normalized"])

@@ -48,6 +48,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/export_and_latency.py
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/backends.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/ort_start.py
 	$(BIN)/python benchmarks/training_step.py
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,16 +20,13 @@ import nncf
 import numpy as np
 import openvino
 from measuring import RESULTS, run
+from scoring import Way, quality
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
 from apdepth_deploy.runtime.profiling.timing import time_in_turns
-from apdepth_deploy.training.data.eval_sets import EvalSet
 from apdepth_deploy.training.data.synthetic import SyntheticDataset
-from apdepth_deploy.training.evaluation.protocol import score
-
-Way = Callable[[np.ndarray], np.ndarray]
 
 
 def main() -> None:
@@ -80,17 +75,6 @@ def compiled(model: openvino.Model, precision: str) -> Way:
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
     network = openvino.Core().compile_model(model, "CPU", settings)
     return lambda frames: np.asarray(network(frames)[0])[0]
-
-
-def quality(way: Way, test: SyntheticDataset) -> dict[str, float]:
-    """AbsRel and delta1 after alignment, means over all frames."""
-    rules = EvalSet(test, 1e-3, math.inf)
-    samples = [test[index] for index in range(len(test))]
-    scores = [score(way(sample.image[None]), sample, rules) for sample in samples]
-    return {
-        "abs_rel": float(np.mean([one.abs_rel for one in scores])),
-        "delta1": float(np.mean([one.delta1 for one in scores])),
-    }
 
 
 if __name__ == "__main__":

@@ -56,10 +56,11 @@ def test_a_graph_that_strays_is_not_written_and_the_old_bundle_stays(
     target = tmp_path / "bundle"
     shutil.copytree(micro_bundle, target)
     before = contents(target)
+    prepare = bundle_export.prepare
 
     def break_unet(model, precision, size):
         model.unet.conv_out.weight.data.mul_(1.5)
-        return model
+        return prepare(model, precision, size)
 
     monkeypatch.setattr(bundle_export, "prepare", break_unet)
     with pytest.raises(ParityError, match=r"fused.fp32 strays .* first in stage 'unet'"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RESULTS, in_a_process, peak_gb, run
+from measuring import RESULTS, in_a_process, peak_gb, run, timed
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
@@ -127,13 +127,8 @@ def measure(way: str, folder: Path, runs: int) -> dict[str, Any]:
     height, width = Bundle.open(folder / name).frame_shape[1:]
     frame = sample_frames((1, height, width))["photo"][0]
     np.save(folder / f"{way}.npy", predict(frame))
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        predict(frame)
-        seconds.append(round(time.perf_counter() - start, 3))
-    median = round(statistics.median(seconds), 3)
-    return {"median_s": median, "seconds": seconds, "peak_gb": round(peak_gb(), 1)}
+    found = timed(lambda: predict(frame), runs)
+    return {**found, "peak_gb": round(peak_gb(), 1)}
 
 
 def compile_networks(model: Any) -> None:

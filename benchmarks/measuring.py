@@ -6,9 +6,11 @@ import dataclasses
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,6 +47,16 @@ def in_a_process(script: str, *words: str) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def timed(work: Callable[[], object], runs: int) -> dict[str, Any]:
+    """Seconds of each run, and their median. Run the work once before, to warm up."""
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        seconds.append(round(time.perf_counter() - start, 3))
+    return {"median_s": round(statistics.median(seconds), 3), "seconds": seconds}
 
 
 def peak_gb() -> float:

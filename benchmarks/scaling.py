@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from measuring import RESULTS, in_a_process, run
+from measuring import RESULTS, in_a_process, run, timed
 
 from apdepth_deploy import load
 from apdepth_deploy.console import table
@@ -84,20 +82,14 @@ def measure(precision: str, bundle: str, runs: int) -> dict[str, Any]:
     """Seconds of each size and batch, after one run to warm up."""
     chain = load(bundle, "openvino", precision=precision).chain
 
-    def timed(batch: int, size: tuple[int, int]) -> dict[str, Any]:
+    def of(batch: int, size: tuple[int, int]) -> dict[str, Any]:
         frames = sample_frames((batch, *size))["photo"]
         chain.run(frames)
-        seconds = []
-        for _ in range(runs):
-            start = time.perf_counter()
-            chain.run(frames)
-            seconds.append(round(time.perf_counter() - start, 3))
-        median = round(statistics.median(seconds), 3)
-        return {"frame": [batch, *size], "median_s": median, "seconds": seconds}
+        return {"frame": [batch, *size], **timed(lambda: chain.run(frames), runs)}
 
     return {
-        "sizes": [timed(1, size) for size in SIZES],
-        "batches": [timed(batch, SIZES[0]) for batch in BATCHES],
+        "sizes": [of(1, size) for size in SIZES],
+        "batches": [of(batch, SIZES[0]) for batch in BATCHES],
     }
 
 

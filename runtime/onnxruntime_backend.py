@@ -158,3 +158,4 @@ def _save_memory(options: Any, weights_folder: Path) -> None:
     options.add_session_config_entry(key, str(weights_folder))
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False

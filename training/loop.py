@@ -15,6 +15,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from apdepth_deploy.errors import UsageError
+from apdepth_deploy.model import ApDepth
 
 from .batches import Share, micro_batches
 from .checkpoints import Checkpoints
@@ -44,9 +45,7 @@ def train(config: TrainConfig, progress: Say, dry_run: bool = False) -> Path | N
     """
     accelerator = _accelerator(config)
     say = progress if accelerator.is_main_process else _silent
-    model = starting_model(config.model, config.run.seed).to(accelerator.device)
-    # Convolutions in half precision are up to twice as fast so, on CPU and GPU.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = _tuned(starting_model(config.model, config.run.seed), accelerator.device)
     task = make_task(config, model)
     stepper = Stepper(config, task, accelerator)
     say(
@@ -74,6 +73,18 @@ def train(config: TrainConfig, progress: Say, dry_run: bool = False) -> Path | N
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return checkpoints.finished
+
+
+def _tuned(model: ApDepth, device: torch.device) -> ApDepth:
+    """The model on its device, as it trains fastest."""
+    # Convolutions in half precision are up to twice as fast so, on CPU and GPU.
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if model.prior is not None:
+        model.prior.resize_dtype = torch.float32  # the 1e-4 between the two teaches nothing
+        if device.type == "cpu":
+            # Of a few hundred tokens, PyTorch's fused attention is slower than its own parts.
+            model.prior.net.set_attn_implementation("eager")
+    return model
 
 
 def _run(

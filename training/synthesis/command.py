@@ -25,6 +25,7 @@ def command(
     width: Annotated[int, typer.Option(help="Frame width.")] = 256,
     seed: Annotated[int, typer.Option(help="Draws all scenes.")] = 0,
     spp: Annotated[int, typer.Option(help="Light paths a pixel: more is slower, finer.")] = 4,
+    views: Annotated[int, typer.Option(help="Frames of each scene.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Render rooms, table-tops and streets with exact depth. Run again, it goes on."""
@@ -33,5 +34,5 @@ def command(
 
     frames = {"train": train, "val": val, "test": test}
     with steps() as progress:
-        synthesize(output, Settings(seed, height, width, spp), frames, workers, progress)
+        synthesize(output, Settings(seed, height, width, spp, views), frames, workers, progress)
     print(f"wrote {output}")

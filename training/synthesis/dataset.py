@@ -14,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -32,8 +34,6 @@ from apdepth_deploy.files import atomic_file, sweep
 SCHEMA_VERSION = 1
 #: Raised with every change that makes other pictures of the same seed.
 GENERATOR = 2
-#: Frames of one scene: it is built in a tenth of the time that a frame takes.
-VIEWS = 1
 #: In the order of rendering: what is short and looked at first comes first. Part of the seed.
 SPLITS = ("test", "val", "train")
 _MILLIMETRES = 1000.0
@@ -47,17 +47,19 @@ class Settings:
         seed: draws all scenes.
         height, width: in pixels.
         spp: light paths a pixel, before they are denoised: more take longer and keep finer detail.
+        views: frames of one scene, each from elsewhere: they share the time that building it takes.
     """
 
     seed: int = 0
     height: int = 192
     width: int = 256
     spp: int = 4
+    views: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < 16 or self.spp < 1 or self.seed < 0:
+        if min(self.height, self.width) < 16 or min(self.spp, self.views) < 1 or self.seed < 0:
             raise UsageError(
-                "height and width must be at least 16, spp at least 1, seed at least 0"
+                "height and width must be at least 16, spp and views at least 1, seed at least 0"
             )
 
 
@@ -95,19 +97,21 @@ def synthesize(
         sweep(folder / split)
         jobs = [job for job in _jobs(folder, settings, split, frames[split]) if not _is_done(job)]
         _render_all(jobs, workers, f"{split}: ", progress)
-        lines = [f"{name}_rgb.png {name}_depth.png" for name in _names(frames[split])]
+        names = _names(frames[split], settings.views)
+        lines = [f"{name}_rgb.png {name}_depth.png" for name in names]
         with atomic_file(folder / split / "list.txt") as path:
             path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         progress(f"{split}: {frames[split]} frames")
 
 
-def _names(frames: int) -> list[str]:
-    return [f"{number // VIEWS:06d}_{number % VIEWS}" for number in range(frames)]
+def _names(frames: int, views: int) -> list[str]:
+    return [f"{number // views:06d}_{number % views}" for number in range(frames)]
 
 
 def _jobs(folder: Path, settings: Settings, split: str, frames: int) -> Iterator[_Job]:
-    for first in range(0, frames, VIEWS):
-        yield _Job(folder, settings, split, first // VIEWS, min(VIEWS, frames - first))
+    views = settings.views
+    for first in range(0, frames, views):
+        yield _Job(folder, settings, split, first // views, min(views, frames - first))
 
 
 def _paths(job: _Job, view: int) -> tuple[Path, Path]:
@@ -124,7 +128,8 @@ def _render_all(jobs: list[_Job], workers: int, what: str, progress: Steps) -> N
     began, done, told = time.monotonic(), 0, 0.0
     spawn = multiprocessing.get_context("spawn")  # Mitsuba's threads don't survive a fork
     waiting: set[Future[None]] = set()
-    with ProcessPoolExecutor(min(workers, max(len(jobs), 1)), mp_context=spawn) as pool:
+    count = min(workers, max(len(jobs), 1))
+    with ProcessPoolExecutor(count, spawn, initializer=_end_with_parent) as pool:
         try:
             for job in jobs:
                 waiting.add(pool.submit(_render_job, job))
@@ -148,10 +153,21 @@ def _render_all(jobs: list[_Job], workers: int, what: str, progress: Steps) -> N
                 future.cancel()
 
 
+def _end_with_parent() -> None:
+    """A worker's life ends with the process that started it, also where that one is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in workers alone"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _pace(done: int, scenes: int, seconds: float) -> str:
     left = seconds / max(done, 1) * (scenes - done)
-    rate = VIEWS * done / seconds
-    return f"{done} of {scenes} scenes, {rate:.2f} frames/s, {left / 60:.0f} min left"
+    return f"{done} of {scenes} scenes, {done / seconds:.2f} a second, {left / 60:.0f} min left"
 
 
 def _render_job(job: _Job) -> None:
@@ -192,7 +208,7 @@ def _check_same(path: Path, made: Mapping[str, Any]) -> None:
         there = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} can't be read ({error}): choose another -o") from error
-    old = {**there, **there.get("settings", {})}
+    old = {**dataclasses.asdict(Settings()), **there, **there.get("settings", {})}
     new = {**made, **made["settings"]}
     changed = [key for key in new if key != "settings" and old.get(key) != new[key]]
     if changed:

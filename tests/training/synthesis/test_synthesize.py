@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +33,13 @@ def run(folder: Path, *options: str) -> int:
     return main(["synthesize", "-o", str(folder), *SIZE, *options])
 
 
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never came about"
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read only."""
@@ -45,7 +58,7 @@ def test_it_is_what_training_reads(rendered: Path) -> None:
             assert sample.depth[sample.valid].min() > 0 and sample.depth.max() < 60
             assert sample.image.std() > 5
     manifest = json.loads((rendered / "manifest.json").read_text())
-    assert manifest["settings"] == {"seed": 0, "height": 24, "width": 32, "spp": 1}
+    assert manifest["settings"] == {"seed": 0, "height": 24, "width": 32, "spp": 1, "views": 1}
     assert manifest["frames"] == {"train": 3, "val": 1, "test": 2}
 
 
@@ -98,9 +111,48 @@ def test_a_larger_set_holds_the_smaller(rendered: Path, tmp_path: Path, contents
     assert all(made[name] == whole[name] for name in made if name.startswith("train/"))
 
 
-def _die(job: object) -> None:
-    import os
+def test_several_views_of_a_scene(rendered: Path, tmp_path: Path, contents: Contents) -> None:
+    options = ("--train", "3", "--val", "0", "--test", "0", "--views", "2")
+    assert run(tmp_path / "set", *options) == 0
+    made, single = contents(tmp_path / "set"), contents(rendered)
+    names = ["000000_0", "000000_1", "000001_0"]
+    lines = [f"{name}_rgb.png {name}_depth.png" for name in names]
+    assert made["train/list.txt"].decode().splitlines() == lines
+    for kind in ("rgb", "depth"):
+        first, second, other = (made[f"train/{name}_{kind}.png"] for name in names)
+        assert first == single[f"train/000000_0_{kind}.png"] != second
+        assert other == single[f"train/000001_0_{kind}.png"]
 
+
+def _running(group: int) -> list[str]:
+    """Command lines of the live processes of a process group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "apdepth_deploy", "synthesize", "-o", str(tmp_path / "set")]
+    process = subprocess.Popen([*command, *SIZE, "--train", "5000"], start_new_session=True)
+    try:
+        wait_for(lambda: sum("spawn_main" in line for line in _running(process.pid)) == 2)
+        wait_for(lambda: any(tmp_path.rglob("*_depth.png")))
+        process.kill()
+        process.wait()
+        wait_for(lambda: not _running(process.pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _die(job: object) -> None:
     os._exit(9)
 
 

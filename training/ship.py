@@ -20,7 +20,7 @@ from .checkpoints import RECORD_FILE
 
 CARD = "README.md"
 #: In the order of training: the last holds the finished model.
-_RUNS = ("vae", "prior", "unet")
+RUNS = ("vae", "prior", "unet", "prior_2", "unet_2")
 
 
 def ship(runs: Path, target: Path) -> None:
@@ -28,17 +28,17 @@ def ship(runs: Path, target: Path) -> None:
 
     Raises CheckpointError, OutputError; what stood in ``target`` is then untouched.
     """
-    model = ApDepth.from_checkpoint(str(runs / _RUNS[-1] / "checkpoint")).half()
+    model = ApDepth.from_checkpoint(str(runs / RUNS[-1] / "checkpoint")).half()
     with atomic_folder(target, replaces=_is_shipped) as folder:
         save_checkpoint(model, folder)
-        for run in _RUNS:
+        for run in RUNS:
             shutil.copyfile(runs / run / "checkpoint" / RECORD_FILE, folder / f"{run}.json")
         if (target / CARD).exists():
             shutil.copyfile(target / CARD, folder / CARD)
 
 
 def _is_shipped(folder: Path) -> bool:
-    return all((folder / f"{run}.json").is_file() for run in _RUNS)
+    return (folder / f"{RUNS[0]}.json").is_file()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from apdepth_deploy.training.config import config_from_json, read_config
 from apdepth_deploy.training.data.eval_sets import EvalSet
 from apdepth_deploy.training.data.sample import Sample
 from apdepth_deploy.training.evaluation.protocol import score
+from apdepth_deploy.training.ship import RUNS
 from apdepth_deploy.training.synthesis.dataset import SPLITS
 from apdepth_deploy.training.synthesis.render import render_scene
 
@@ -72,7 +73,7 @@ def test_a_folder_of_that_name_comes_first(
 
 def test_its_records_are_of_the_recipes(folder: Path) -> None:
     recipes = Path(__file__).parents[2] / "training" / "recipes"
-    for run in ("vae", "prior", "unet"):
+    for run in RUNS:
         record = json.loads((folder / f"{run}.json").read_text())
         config = config_from_json(record["config"])
         assert config == read_config(recipes / f"tiny_{run}.toml")

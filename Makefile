@@ -53,7 +53,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py
 
 # The weights that ship, from nothing: scenes, then VAE, prior and U-Net; and prior and U-Net again on
-# other scenes. Three hours and a half on two cores.
+# other scenes. Three hours on two cores.
 weights: $(READY)
 	$(BIN)/apdepth-deploy synthesize --output out/synthetic --train 5000
 	$(BIN)/apdepth-deploy train training/recipes/tiny_vae.toml

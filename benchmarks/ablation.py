@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import RESULTS
+from measuring import save_results
 
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
@@ -54,9 +54,7 @@ def main() -> None:
         "steps": arguments.steps,
         "rows": rows,
     }
-    path = RESULTS / "ablation.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results("ablation.json", found)
 
 
 def measure(name: str, steps: int, output: Path) -> dict[str, float]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RESULTS, in_a_process, peak_gb, run, timed
+from measuring import in_a_process, peak_gb, run, save_results, timed
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
@@ -95,9 +95,7 @@ def report(arguments: argparse.Namespace) -> None:
         "ways": ways,
         "first_again": again,
     }
-    path = RESULTS / f"backends.{arguments.preset}.{arguments.height}x{arguments.width}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results(f"backends.{arguments.preset}.{arguments.height}x{arguments.width}.json", results)
 
 
 def gflop_of(bundle: Path, when: str) -> float:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measuring import RESULTS, run
+from measuring import run, save_results
 
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
@@ -46,11 +46,10 @@ def main() -> None:
         "machine": machine_facts(),
         "versions": versions(),
     }
-    path = RESULTS / "cpp_overhead.tiny.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    save_results("cpp_overhead.tiny.json", found)
     rows = [[name, f"{found[name]['p50']:.4f}", f"{found[name]['p90']:.4f}"] for name in SIDES]
     print(table(["ms a frame", "p50", "p90"], rows))
-    print(f"the C API costs {found['cost_us']:.1f} us, {found['share']:.2%}; wrote {path}")
+    print(f"the C API costs {found['cost_us']:.1f} us, {found['share']:.2%}")
     sys.exit(0 if found["passed"] else 1)
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 
-from measuring import RESULTS, run
+from measuring import run, save_results
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
@@ -51,9 +50,7 @@ def main() -> None:
         "commands": engines,
         "engines": details,
     }
-    path = RESULTS / f"engines.{arguments.preset}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {path}")
+    save_results(f"engines.{arguments.preset}.json", found)
 
 
 def report(commands: list[dict], details: list[dict]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import RESULTS, Run, run
+from measuring import Run, run, save_results
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
@@ -113,10 +112,7 @@ def report(preset: str, precisions: list[str], repeats: int) -> None:
         "first_depth_s": first,
         "latency_s": seconds,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"export_and_latency.{preset}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results(f"export_and_latency.{preset}.json", found)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ compute it, scored on the held-out split, and timed on one frame in turns.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from functools import partial
@@ -19,7 +18,7 @@ from pathlib import Path
 import nncf
 import numpy as np
 import openvino
-from measuring import RESULTS, run
+from measuring import run, save_results
 from scoring import Way, quality
 
 from apdepth_deploy.bundle import Bundle
@@ -65,9 +64,7 @@ def main() -> None:
         "calibration_frames": len(frames),
         "rows": rows,
     }
-    path = RESULTS / "int8.tiny.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results("int8.tiny.json", results)
 
 
 def compiled(model: openvino.Model, precision: str) -> Way:

@@ -11,7 +11,6 @@ for sm89, without a GPU, which says whether it takes it and how large it gets, n
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import tensorrt_rtx
-from measuring import RESULTS, run
+from measuring import run, save_results
 from modelopt.onnx.quantization import quantize
 from scoring import quality
 
@@ -79,9 +78,7 @@ def main() -> None:
         "calibration_frames": len(frames),
         "rows": rows,
     }
-    path = RESULTS / "int8_tensorrt.tiny.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results("int8_tensorrt.tiny.json", results)
 
 
 def measure(path: Path, graph: Graph, test: SyntheticDataset) -> dict[str, Any]:

@@ -59,6 +59,14 @@ def timed(work: Callable[[], object], runs: int) -> dict[str, Any]:
     return {"median_s": round(statistics.median(seconds), 3), "seconds": seconds}
 
 
+def save_results(file: str, found: object) -> None:
+    """Write results, as JSON, to that file of ``RESULTS``, and say so."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / file
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {path}")
+
+
 def peak_gb() -> float:
     """This process's peak resident memory so far, in 1e9 bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import onnxruntime as ort
-from measuring import RESULTS, in_a_process, peak_gb, run
+from measuring import in_a_process, peak_gb, run, save_results
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
@@ -60,9 +60,7 @@ def main() -> None:
     cells = [[way, *(f"{value:.2f}" for value in row.values())] for way, row in rows.items()]
     print(table([arguments.preset, "seconds", "peak GB", "disk GB"], cells))
     results = {"machine": machine_facts(), "versions": versions(), "rows": rows, "runs": found}
-    path = RESULTS / f"ort_start.{arguments.preset}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results(f"ort_start.{arguments.preset}.json", results)
 
 
 def save(graph: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, run
+from measuring import run, save_results
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
@@ -65,9 +65,7 @@ def main() -> None:
     ]
     print(table(["tiny, 192x256", "GFLOP", "ms", "AbsRel", "delta1", "boundary F1"], cells))
     results = {"machine": machine_facts(), "versions": versions(), "rows": rows}
-    path = RESULTS / "quality.tiny.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results("quality.tiny.json", results)
 
 
 def measure(number: int, name: str, arguments: argparse.Namespace) -> dict[str, Any]:

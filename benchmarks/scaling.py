@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from measuring import RESULTS, in_a_process, run, timed
+from measuring import in_a_process, run, save_results, timed
 
 from apdepth_deploy import load
 from apdepth_deploy.console import table
@@ -68,10 +68,9 @@ def report(name: str, runs: int) -> None:
         "openvino": found,
         "fit_seconds_per_megapixel_and_its_square": fits,
     }
-    path = RESULTS / f"scaling.{name}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    save_results(f"scaling.{name}.json", results)
     plot(name, found, fits)
-    print(f"wrote {path} and {PLOT}")
+    print(f"wrote {PLOT}")
 
 
 def _words(batch: int, height: int, width: int) -> str:

@@ -10,12 +10,11 @@ seconds are those of a first step.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tempfile
 from pathlib import Path
 
-from measuring import RESULTS, run
+from measuring import run, save_results
 
 from apdepth_deploy.console import table
 from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
@@ -54,9 +53,7 @@ def main() -> None:
     rows = [[s["precision"], f"{s['step_s']:.1f}", f"{s['peak_gb']:.1f}"] for s in steps]
     print(table([f"{arguments.preset}, 240x320", "seconds a step", "peak GB"], rows))
     found = {"machine": machine_facts(), "versions": versions(), "steps": steps}
-    path = RESULTS / f"training_step.{arguments.preset}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"wrote {path}")
+    save_results(f"training_step.{arguments.preset}.json", found)
 
 
 def measure(folder: Path, preset: str, precision: str) -> dict[str, str | float]:

@@ -38,7 +38,7 @@ def ship(runs: Path, target: Path) -> None:
 
 
 def _is_shipped(folder: Path) -> bool:
-    return (folder / f"{RUNS[0]}.json").is_file()
+    return all((folder / f"{run}.json").is_file() for run in RUNS)
 
 
 if __name__ == "__main__":

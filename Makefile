@@ -52,8 +52,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/ort_start.py
 	$(BIN)/python benchmarks/training_step.py
 
-# The weights that ship, from nothing: scenes, then VAE, prior and U-Net; and prior and U-Net again on
-# other scenes. Three hours on two cores.
+# The weights that ship, from nothing: scenes, then VAE, prior and U-Net; prior and U-Net again on other
+# scenes; and the U-Net once more. Some four and a half hours on two cores.
 weights: $(READY)
 	$(BIN)/apdepth-deploy synthesize --output out/synthetic --train 5000
 	$(BIN)/apdepth-deploy train training/recipes/tiny_vae.toml
@@ -62,7 +62,8 @@ weights: $(READY)
 	$(BIN)/apdepth-deploy synthesize --output out/synthetic_2 --seed 1 --spp 1 --views 4 --train 6000 --val 0 --test 0
 	$(BIN)/apdepth-deploy train training/recipes/tiny_prior_2.toml
 	$(BIN)/apdepth-deploy train training/recipes/tiny_unet_2.toml
-	$(BIN)/apdepth-deploy evaluate out/tiny/unet_2/checkpoint out/synthetic --set synthetic \
+	$(BIN)/apdepth-deploy train training/recipes/tiny_unet_3.toml
+	$(BIN)/apdepth-deploy evaluate out/tiny/unet_3/checkpoint out/synthetic --set synthetic \
 	    --output out/tiny/evaluation
 	$(BIN)/python -m apdepth_deploy.training.ship out/tiny apdepth_deploy/data/weights/tiny
 

@@ -20,7 +20,7 @@ from .checkpoints import RECORD_FILE
 
 CARD = "README.md"
 #: In the order of training: the last holds the finished model.
-RUNS = ("vae", "prior", "unet", "prior_2", "unet_2")
+RUNS = ("vae", "prior", "unet", "prior_2", "unet_2", "unet_3")
 
 
 def ship(runs: Path, target: Path) -> None:

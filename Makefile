@@ -26,8 +26,9 @@ demo: $(READY)
 	$(BIN)/apdepth-deploy verify out/demo/bundle
 	$(BIN)/apdepth-deploy infer out/demo/bundle apdepth_deploy/data/bicycle.jpg --output out/demo/depth
 
+# In the order of the files: the longest (the README) first would otherwise come last, and run alone.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Full-size networks: minutes, and up to 10 GB of memory.
 test-full: $(READY)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from apdepth_deploy.errors import ImageError
 
@@ -19,6 +20,15 @@ ImageArray = NDArray[np.uint8]
 DepthArray = NDArray[np.float32]
 
 
+class Reading(NamedTuple):
+    """A picture as ``read_image`` gives it, and the EXIF orientation that it was turned by, 1 = not
+    at all.
+    """
+
+    image: ImageArray
+    orientation: int
+
+
 def read_image(path: Path) -> ImageArray:
     """Read a picture as uint8 RGB [H,W,3]: EXIF orientation applied, alpha dropped.
 
@@ -28,6 +38,11 @@ def read_image(path: Path) -> ImageArray:
         ImageError: not a picture, truncated, of a kind without a fixed range (float), or smaller
             than ``MIN_SIDE``.
     """
+    return read_picture(path).image
+
+
+def read_picture(path: Path) -> Reading:
+    """``read_image``, with what else is known of the file."""
     try:
         return _decode(path)
     except FileNotFoundError as error:
@@ -44,14 +59,16 @@ def read_image(path: Path) -> ImageArray:
         raise ImageError(f"{path}: damaged or truncated: {error}") from error
 
 
-def _decode(path: Path) -> ImageArray:
+def _decode(path: Path) -> Reading:
     if path.exists() and not path.is_file():
         raise ImageError("not a file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's notes on metadata, and on merely large pictures
         with Image.open(path) as opened:
             check_size(opened.height, opened.width)
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)), dtype=np.uint8)
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+            upright = _to_rgb(ImageOps.exif_transpose(opened))
+            return Reading(np.asarray(upright, dtype=np.uint8), orientation)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

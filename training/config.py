@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from apdepth_deploy.errors import UsageError
+from apdepth_deploy.errors import DataError, UsageError
+
+from .text import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -249,8 +251,12 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
         (o.ema is None or 0 < o.ema < 1, "optimizer.ema must lie between 0 and 1"),
         (r.precision in PRECISIONS, f"run.precision must be one of {', '.join(PRECISIONS)}"),
         (
-            min(r.steps, r.checkpoint_every, r.keep, r.log_every) > 0,
-            "run.steps, checkpoint_every, keep and log_every must be above 0",
+            min(r.steps, r.checkpoint_every, r.keep, r.log_every, r.validation_frames) > 0,
+            "run.steps, checkpoint_every, keep, log_every and validation_frames must be above 0",
+        ),
+        (
+            min(r.validate_every, d.bad_samples, d.workers) >= 0,
+            "run.validate_every, data.bad_samples and data.workers can't be below 0",
         ),
     ]
 
@@ -258,10 +264,10 @@ def _rules(c: TrainConfig) -> list[tuple[bool, str]]:
 def read_config(path: Path) -> TrainConfig:
     """A run's TOML file. Raises UsageError that names the field which is wrong."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: can't be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(read_text(path))
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
     try:
         return config_from_json(table)

@@ -65,6 +65,8 @@ def test_it_survives_json(tmp_path: Path) -> None:
         (SMALLEST + "[loss]\np = 3\n", "1 or 2"),
         (SMALLEST + "[run]\nsteps = 0\n", "above 0"),
         (SMALLEST + "[run]\nsteps = true\n", "must be of type int"),
+        (SMALLEST + "[run]\nvalidation_frames = 0\n", "validation_frames must be above 0"),
+        (SMALLEST + "[run]\nvalidate_every = -1\n", "can't be below 0"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -72,6 +74,21 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     with pytest.raises(UsageError, match=message) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("mark", "ends"), [("\ufeff", "\n"), ("\ufeff", "\r\n"), ("", "\r\n")])
+def test_what_an_editor_adds_changes_nothing(tmp_path: Path, mark: str, ends: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes((mark + SMALLEST.replace("\n", ends)).encode())
+    assert read_config(path) == read_config(write(tmp_path, SMALLEST))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "latin-1"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(SMALLEST.replace("scenes", "szenen_für_alle").encode(encoding))
+    with pytest.raises(UsageError, match="save it as UTF-8"):
+        read_config(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from apdepth_deploy.errors import DataError
+from apdepth_deploy.errors import DataError, TrainingError
 
 from .augment import augment
 from .config import DataConfig, SetConfig, TrainConfig
@@ -135,6 +135,9 @@ class First:
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[index]
 
+    def stamp(self, index: int) -> str:
+        return self.dataset.stamp(index)
+
 
 def micro_batches(
     config: TrainConfig,
@@ -155,7 +158,16 @@ def micro_batches(
         batch_sampler=_Stream(mixture, start, share),
         num_workers=config.data.workers,
     )
-    return iter(loader)
+    return loaded(loader)
+
+
+def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What a loader gives. A worker's TrainingError comes as it was, without torch's traceback."""
+    try:
+        yield from loader
+    except TrainingError as error:
+        message = str(error).rpartition(f"{TrainingError.__name__}: ")[2]
+        raise TrainingError(message.strip()) from error
 
 
 class _Stream:

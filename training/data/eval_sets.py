@@ -57,6 +57,12 @@ class Nyu(ListedDataset):
     def read_depth(self, line: Sequence[str], image: ImageArray) -> DepthArray:
         return read_depth_png(self.source, line[1], 1000.0, image.shape[:2])
 
+    def frame(self, sample: Sample) -> Sample:
+        if sample.valid.shape != (480, 640):
+            size = "x".join(map(str, sample.valid.shape))
+            raise DataError(f"{sample.name} is {size}: NYUv2's frames are 480x640")
+        return sample
+
     def mask(self, line: Sequence[str], sample: Sample) -> MaskArray:
         inside = np.zeros_like(sample.valid)
         inside[45:471, 41:601] = True
@@ -76,6 +82,8 @@ class Kitti(ListedDataset):
     def __init__(self, source: Source, lines: Lines, part: str = "eigen") -> None:
         super().__init__(source, [line for line in lines if line[1] != "None"])
         self.part = part
+        if part != "eigen":
+            self.name = f"KITTI ({part.capitalize()})"
 
     def read_depth(self, line: Sequence[str], image: ImageArray) -> DepthArray:
         return read_depth_png(self.source, line[1], 256.0, image.shape[:2])
@@ -136,7 +144,8 @@ class Diode(ListedDataset):
 
     def _read(self, name: str, size: Sequence[int]) -> DepthArray:
         array = read_npy(self.source, name)
-        return fitting(array.squeeze(-1) if array.ndim == 3 else array, size, self.source, name)
+        flat = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+        return fitting(flat, size, self.source, name)
 
 
 class Rgbd(ListedDataset):
@@ -160,7 +169,7 @@ def open_rgbd(path: Path, list_file: Path | None, depth_scale: float) -> Rgbd:
     """
     source = open_source(path)
     lines = read_list(list_file, 2) if list_file else _pairs_by_name(source.names())
-    if depth_scale <= 0:
+    if not 0 < depth_scale < math.inf:
         raise UsageError("the depth scale is units per metre, above 0")
     return Rgbd(source, lines, depth_scale)
 

@@ -50,6 +50,10 @@ class ListedDataset(ABC):
         sample = self.frame(sample)
         return dataclasses.replace(sample, valid=sample.valid & self.mask(line, sample))
 
+    def stamp(self, index: int) -> str:
+        rgb, depth = self.lines[index][:2]
+        return ascii([rgb, *self.source.stamp(rgb), depth, *self.depth_source.stamp(depth)])
+
     @abstractmethod
     def read_depth(self, line: Sequence[str], image: ImageArray) -> DepthArray:
         """Metres, float32, of the picture's size. Raises DataError."""

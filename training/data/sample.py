@@ -41,3 +41,7 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample:
         """Raises DataError, naming the file, where the sample is missing, damaged or misfit."""
         ...
+
+    def stamp(self, index: int) -> str:
+        """Names, sizes and dates of a frame's picture and depth. Raises DataError."""
+        ...

@@ -20,7 +20,10 @@ class SyntheticDataset:
         self.name = f"{folder.name}/{split}"
         place = folder / split
         if not (place / "list.txt").is_file():
-            raise DataError(f"{place} has no list.txt: run `apdepth-deploy synthesize` to its end")
+            raise DataError(
+                f"{place} has no list.txt: run `apdepth-deploy synthesize` to its end, with frames "
+                f"for {split}"
+            )
         self.source = Folder(place)
         self.pairs = read_list(place / "list.txt", columns=2)
 
@@ -32,3 +35,6 @@ class SyntheticDataset:
         image = read_rgb(self.source, rgb)
         metres = read_depth_png(self.source, depth, 1000.0, image.shape[:2])
         return Sample(rgb, image, metres, metres > 0)
+
+    def stamp(self, index: int) -> str:
+        return ascii([(name, *self.source.stamp(name)) for name in self.pairs[index][:2]])

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from apdepth_deploy.errors import DataError
+from apdepth_deploy.training.batches import open_set
+from apdepth_deploy.training.config import SETS, SetConfig
 from apdepth_deploy.training.data.sample import Dataset
 from apdepth_deploy.training.data.training_sets import Hypersim, VirtualKitti
 
@@ -64,9 +66,14 @@ def test_hypersim_by_a_list(hypersim: Path, tmp_path: Path) -> None:
     assert len(dataset) == 1 and dataset[0].depth[5, 5] == pytest.approx(2.0)
 
 
-def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no sample of Hypersim"):
-        Hypersim(tmp_path)
+@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("by_list", [False, True])
+def test_a_set_of_nothing_is_refused(tmp_path: Path, kind: str, by_list: bool) -> None:
+    (tmp_path / "train").mkdir()
+    empty = tmp_path / "train" / "list.txt"
+    empty.touch()
+    with pytest.raises(DataError, match=r"holds no sample of|names no sample"):
+        open_set(SetConfig(kind, str(tmp_path), list=str(empty) if by_list else None))
 
 
 def test_a_missing_depth_is_named(hypersim: Path) -> None:

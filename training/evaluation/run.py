@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,18 +13,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from apdepth_deploy.bundle import version
 from apdepth_deploy.console import Steps
 from apdepth_deploy.depth import colorize
-from apdepth_deploy.errors import DataError, UsageError
-from apdepth_deploy.files import atomic_file, output_errors
+from apdepth_deploy.errors import DataError, ImageError, UsageError
+from apdepth_deploy.files import atomic_file
 from apdepth_deploy.image import ImageArray
 
 from ..data.eval_sets import EvalSet
 from ..data.sample import Dataset, Sample
+from .frames import Frames, Record, digest
 from .models import Model, prediction
 from .protocol import Score, align, score
 
-FRAMES_FILE = "frames.jsonl"
 RESULTS_FILE = "results.json"
 GRID_FILE = "grid.png"
 METRICS = tuple(field.name for field in dataclasses.fields(Score))
@@ -47,8 +47,7 @@ def evaluate(
     """Score every frame, or those that an earlier run left; write and return the results.
 
     Args:
-        output: gets ``frames.jsonl`` (one line a frame, as they are done), ``results.json`` and
-            ``grid.png``.
+        output: gets ``frames.jsonl`` (``Frames``), ``results.json`` and ``grid.png``.
         limit: only the first so many frames; None = all.
         grid: frames in the picture, spread evenly; 0 = no picture.
         workers: threads that read ahead.
@@ -56,34 +55,49 @@ def evaluate(
 
     Raises:
         UsageError: the output holds the results of another model or set.
-        DataError: too many samples are missing or damaged.
+        DataError: too many samples are missing or damaged, or all.
     """
     dataset = rules.dataset
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    if count < 1 or workers < 1:
-        raise UsageError("there must be at least 1 frame and 1 worker")
-    frames = _Frames(
-        output, {"model": model.identity, "set": dataset.name, "path": _place(dataset)}
-    )
-    todo = [index for index in range(count) if index not in frames.done]
-    if len(todo) < count:
-        progress(f"{count - len(todo)} frames are done already")
-    for number, (index, sample) in enumerate(_read_ahead(dataset, todo, workers), start=1):
-        frames.add(index, _score(model, rules, sample))
-        bad = [line["error"] for line in frames.done.values() if "error" in line]
-        if len(bad) > bad_samples:
-            raise DataError(
-                f"{len(bad)} samples are missing or damaged, the last: {bad[-1]}. Mend the set, or "
-                "raise --bad-samples"
-            )
+    if min(count, workers) < 1 or min(grid, bad_samples) < 0:
+        raise UsageError("there must be at least 1 frame and 1 worker, and no number below 0")
+    frames = Frames(output, _identity(model, rules))
+    done = len(frames.done)
+    records: dict[int, Record] = {}
+    skipped: list[str] = []
+    for number, (index, sample) in enumerate(_read_ahead(dataset, count, workers), start=1):
+        try:
+            records[index] = _scored(model, rules, sample, frames)
+        except DataError as error:
+            skipped.append(str(error))
+            progress(f"skipped a bad sample ({len(skipped)}): {error}")
+            if len(skipped) > bad_samples:
+                raise _too_many(dataset.name, number, skipped) from error
         if number % 20 == 0:
-            progress(f"{number} of {len(todo)} frames")
-    results = _summary(model, rules, frames, count)
+            progress(f"{number} of {count} frames")
+    if not records:
+        raise _too_many(dataset.name, count, skipped)
+    if already := len(records) - (len(frames.done) - done):
+        progress(f"{already} frames were done already")
+    frames.close(list(records.values()), whole=count == len(dataset))
+    results = _summary(model, dataset.name, list(records.values()), skipped)
     with atomic_file(output / RESULTS_FILE) as path:
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if grid:
-        _write_grid(model, rules, frames, count, grid, output / GRID_FILE)
+        _write_grid(model, rules, list(records), grid, output / GRID_FILE)
     return results
+
+
+def _identity(model: Model, rules: EvalSet) -> Record:
+    """What a frame's score follows from, but for the frame itself."""
+    ranges = (rules.min_depth, rules.max_depth, rules.longer_side, rules.fit_side)
+    return {
+        "version": version("apdepth-deploy"),
+        "model": model.identity,
+        "set": rules.dataset.name,
+        "path": _place(rules.dataset),
+        "rules": [str(value) for value in ranges],
+    }
 
 
 def _place(dataset: Dataset) -> str:
@@ -91,21 +105,35 @@ def _place(dataset: Dataset) -> str:
     return "" if source is None else str(source.path.resolve())
 
 
-def _score(model: Model, rules: EvalSet, sample: Sample | DataError) -> dict[str, Any]:
-    """A frame's line: its metrics, or what is wrong with it."""
+def _scored(model: Model, rules: EvalSet, sample: Sample | DataError, frames: Frames) -> Record:
+    """A frame's record, from an earlier run where that had the same. Raises DataError."""
     if isinstance(sample, DataError):
-        return {"error": str(sample)}
-    try:
-        predicted = prediction(model, sample.image, rules.longer_side)
-        return {"name": sample.name, **dataclasses.asdict(score(predicted, sample, rules))}
-    except DataError as error:
-        return {"error": f"{sample.name}: {error}"}
+        raise sample
+    key = digest(sample)
+    if key not in frames.done:
+        try:
+            predicted = prediction(model, sample.image, rules.longer_side)
+            found = dataclasses.asdict(score(predicted, sample, rules))
+        except (DataError, ImageError, MemoryError) as error:
+            reason = "more memory than there is" if isinstance(error, MemoryError) else error
+            raise DataError(f"{sample.name}: {reason}") from error
+        frames.add({"name": sample.name, "sample": key, **found})
+    return frames.done[key]
+
+
+def _too_many(name: str, seen: int, skipped: list[str]) -> DataError:
+    if len(skipped) == seen:
+        return DataError(f"{name}: not one of {seen} frames can be evaluated: {skipped[0]}")
+    return DataError(
+        f"{name}: {len(skipped)} of {seen} frames are missing or damaged, the first: {skipped[0]}. "
+        "Mend the set, or raise --bad-samples"
+    )
 
 
 def _read_ahead(
-    dataset: Dataset, indices: list[int], workers: int
+    dataset: Dataset, count: int, workers: int
 ) -> Iterator[tuple[int, Sample | DataError]]:
-    """Samples in order, a few read ahead; a bad one as its error."""
+    """The first samples in order, a few read ahead; a bad one as its error."""
 
     def read(index: int) -> Sample | DataError:
         try:
@@ -115,7 +143,7 @@ def _read_ahead(
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[int, Future[Sample | DataError]]] = deque()
-        for index in indices:
+        for index in range(count):
             waiting.append((index, pool.submit(read, index)))
             if len(waiting) > 2 * workers:
                 first, future = waiting.popleft()
@@ -124,71 +152,19 @@ def _read_ahead(
             yield index, future.result()
 
 
-class _Frames:
-    """The results so far, a line each, the first line saying of what.
-
-    Raises UsageError where the file is of something else.
-    """
-
-    def __init__(self, output: Path, identity: dict[str, str]) -> None:
-        self.path = output / FRAMES_FILE
-        self.done: dict[int, dict[str, Any]] = {}
-        with output_errors(output):
-            output.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self._read(identity)
-        else:
-            with atomic_file(self.path) as path:
-                path.write_text(json.dumps(identity) + "\n", encoding="utf-8")
-
-    def _read(self, identity: dict[str, str]) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        try:
-            same = json.loads(lines[0]) == identity
-        except (IndexError, ValueError):
-            same = False
-        if not same:
-            raise UsageError(
-                f"{self.path} holds the results of another model or set: choose another -o"
-            )
-        whole = [line for line in lines if line.endswith("\n")]
-        if len(whole) < len(lines):  # a killed run may leave half a line
-            with atomic_file(self.path) as path:
-                path.write_text("".join(whole), encoding="utf-8")
-        for line in whole[1:]:
-            record = json.loads(line)
-            self.done[record.pop("index")] = record
-
-    def add(self, index: int, record: dict[str, Any]) -> None:
-        """Keep a frame's result, at once."""
-        self.done[index] = record
-        with output_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"index": index, **record}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _summary(model: Model, rules: EvalSet, frames: _Frames, count: int) -> dict[str, Any]:
-    """Means over the frames; a frame that couldn't be read counts in ``skipped`` alone."""
-    records = [frames.done[index] for index in range(count)]
-    good = [record for record in records if "error" not in record]
-    if not good:
-        raise DataError(f"{rules.dataset.name}: not one frame could be evaluated")
-    means = {name: float(np.mean([record[name] for record in good])) for name in METRICS}
-    skipped = [record["error"] for record in records if "error" in record]
+def _summary(model: Model, name: str, records: list[Record], skipped: list[str]) -> dict[str, Any]:
+    """Means over the frames; one that couldn't be evaluated counts in ``skipped`` alone."""
+    means = {metric: float(np.mean([record[metric] for record in records])) for metric in METRICS}
     return {
         "model": model.label,
-        "set": rules.dataset.name,
-        "frames": len(good),
+        "set": name,
+        "frames": len(records),
         "skipped": skipped,
         **means,
     }
 
 
-def _write_grid(
-    model: Model, rules: EvalSet, frames: _Frames, count: int, grid: int, path: Path
-) -> None:
-    good = [index for index in range(count) if "error" not in frames.done[index]]
+def _write_grid(model: Model, rules: EvalSet, good: list[int], grid: int, path: Path) -> None:
     picked = np.linspace(0, len(good) - 1, min(grid, len(good))).round().astype(int)
     rows = [_row(model, rules, rules.dataset[good[i]]) for i in picked]
     width = min(row.shape[1] for row in rows)

@@ -98,12 +98,12 @@ def test_damaged_samples_are_named_and_counted(
     (pairs / "1_color.png").write_bytes(b"torn")
     Image.fromarray(np.zeros((90, 120), np.uint16)).save(pairs / "3_depth.png")
     assert run(micro_bundle, pairs, tmp_path / "strict", "--bad-samples", "1") == 2
-    assert "2 samples are missing or damaged" in capsys.readouterr().err
+    assert "2 of 4 frames are missing or damaged, the first: " in capsys.readouterr().err
     assert run(micro_bundle, pairs, tmp_path / "lenient", "--bad-samples", "2") == 0
     found = results(tmp_path / "lenient")
     assert found["frames"] == 3
     first, second = found["skipped"]  # type: ignore[misc]
-    assert "1_color.png is damaged" in first and "3_color.png: no pixel counts" in second
+    assert "1_color.png: not a picture" in first and "3_color.png: no pixel counts" in second
     assert " 2 " in capsys.readouterr().out
 
 

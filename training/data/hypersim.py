@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import re
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +27,8 @@ from apdepth_deploy.console import Steps
 from apdepth_deploy.errors import DataError, TrainingError, UsageError
 from apdepth_deploy.files import atomic_file, sweep
 from apdepth_deploy.image import DepthArray, ImageArray
+
+from ..text import read_text
 
 #: Focal length in pixels of every Hypersim camera at 1024x768.
 FOCAL = 886.81
@@ -72,9 +74,10 @@ def prepare_hypersim(
     """
     if workers < 1 or bad_samples < 0:
         raise UsageError("workers must be at least 1, and bad samples at least 0")
-    frames = list(_frames(split_csv, split))
+    frames = _frames(split_csv, split)
+    if not raw.is_dir():
+        raise DataError(f"{raw}: no such folder")
     for scene in sorted({frame.scene for frame in frames}):
-        (output / scene).mkdir(parents=True, exist_ok=True)
         sweep(output / scene)
     jobs = [(raw, output, frame) for frame in frames if not _is_there(output, frame)]
     bad: list[str] = []
@@ -93,24 +96,26 @@ def prepare_hypersim(
             if done % 100 == 0:
                 progress(f"{done} of {len(jobs)} frames")
     there = [frame for frame in frames if _is_there(output, frame)]
+    if not there:
+        raise DataError(f"{raw}: not one of {len(frames)} frames of {split} is good: {bad[0]}")
     with atomic_file(output / f"filename_list_{split}.txt") as path:
         path.write_text("".join(" ".join(f.names) + "\n" for f in there), encoding="utf-8")
     return len(there)
 
 
-def _frames(split_csv: Path, split: str) -> Iterator[_Frame]:
-    """The public release's frames of a split. Raises DataError."""
+def _frames(split_csv: Path, split: str) -> list[_Frame]:
+    """The public release's frames of a split, at least one. Raises DataError."""
     try:
-        with split_csv.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["split_partition_name"] != split:
-                    continue
-                if row["included_in_public_release"].lower() == "true":
-                    yield _frame(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{split_csv}: can't be read: {error}") from error
-    except (KeyError, ValueError, AttributeError) as error:
+        rows = list(csv.DictReader(io.StringIO(read_text(split_csv))))
+        public = [row for row in rows if row["included_in_public_release"].lower() == "true"]
+        frames = [_frame(row) for row in public if row["split_partition_name"] == split]
+        splits = sorted({row["split_partition_name"] for row in public})
+    except (csv.Error, KeyError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{split_csv}: not Hypersim's table of splits: {error!r}") from error
+    if not frames:
+        found = ", ".join(splits) or "no split"
+        raise DataError(f"{split_csv}: has frames of {found}, none of {split!r}")
+    return frames
 
 
 def _frame(row: dict[str, str]) -> _Frame:
@@ -132,7 +137,7 @@ def _prepare(job: tuple[Path, Path, _Frame]) -> str | None:
         color = _read(frame.raw(raw, "final", "color"), 3)
         entity = _read(frame.raw(raw, "geometry", "render_entity_id"), 2)
         distance = _read(frame.raw(raw, "geometry", "depth_meters"), 2)
-        if not color.shape[:2] == entity.shape == distance.shape:
+        if not color.shape == (*entity.shape, 3) == (*distance.shape, 3) or not color.size:
             raise DataError(f"{frame.names[0]}: picture, ids and depth differ in size")
     except DataError as error:
         return str(error)
@@ -148,11 +153,11 @@ def _prepare(job: tuple[Path, Path, _Frame]) -> str | None:
 def _read(path: Path, ndim: int) -> NDArray[Any]:
     try:
         with h5py.File(path) as file:
-            array = file["dataset"][:]
-    except (OSError, KeyError, RuntimeError) as error:
+            array = np.asarray(file["dataset"])
+    except Exception as error:  # what isn't there, isn't whole or isn't an array: each its own type
         raise DataError(f"{path}: missing or damaged: {error}") from error
-    if array.ndim != ndim:
-        raise DataError(f"{path}: has {array.ndim} axes, not {ndim}")
+    if array.ndim != ndim or array.dtype.kind not in "iuf":
+        raise DataError(f"{path}: is {array.dtype} with {array.ndim} axes, not numbers with {ndim}")
     return np.asarray(array, dtype=np.int64 if array.dtype.kind in "iu" else np.float32)
 
 

@@ -28,8 +28,10 @@ from PIL import Image
 
 from apdepth_deploy.bundle import version
 from apdepth_deploy.console import Steps
-from apdepth_deploy.errors import OutputError, UsageError
+from apdepth_deploy.errors import DataError, OutputError, UsageError
 from apdepth_deploy.files import atomic_file, sweep
+
+from ..text import read_text
 
 SCHEMA_VERSION = 1
 #: Raised with every change that makes other pictures of the same seed.
@@ -82,7 +84,7 @@ def synthesize(
     """Render what is missing of a set: frames that are there stay.
 
     Args:
-        frames: how many for each of ``SPLITS``.
+        frames: how many for each of ``SPLITS``; a split of none is left as it is.
         workers: processes, each with one thread.
 
     Raises:
@@ -91,8 +93,11 @@ def synthesize(
     """
     if min(frames.values()) < 0 or workers < 1:
         raise UsageError("frames can't be fewer than 0, nor workers fewer than 1")
+    frames = {split: count for split, count in frames.items() if count}
+    if not frames:
+        raise UsageError("no split has a frame: give --train, --val or --test more than 0")
     _write_manifest(folder, settings, frames)
-    for split in SPLITS:
+    for split in (split for split in SPLITS if split in frames):
         (folder / split).mkdir(exist_ok=True)
         sweep(folder / split)
         jobs = [job for job in _jobs(folder, settings, split, frames[split]) if not _is_done(job)]
@@ -194,23 +199,27 @@ def _write_manifest(folder: Path, settings: Settings, frames: Mapping[str, int])
         "mitsuba": version("mitsuba"),
         "settings": dataclasses.asdict(settings),
     }
+    there: Mapping[str, int] = {}
     if path.exists():
-        _check_same(path, made)
+        there = _frames_of_same(path, made)
     elif folder.is_dir() and any(folder.iterdir()):
         raise OutputError(f"{folder} exists and is not a rendered set: choose another -o")
-    manifest = {**made, "frames": dict(frames)}
+    manifest = {**made, "frames": {**there, **frames}}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def _check_same(path: Path, made: Mapping[str, Any]) -> None:
+def _frames_of_same(path: Path, made: Mapping[str, Any]) -> Mapping[str, int]:
+    """The frames that a manifest counts. Raises UsageError where it is another set's."""
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        there = json.loads(read_text(path))
+        old = {**dataclasses.asdict(Settings()), **there, **there.get("settings", {})}
+        frames = dict(there["frames"])
+    except (DataError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} can't be read ({error}): choose another -o") from error
-    old = {**dataclasses.asdict(Settings()), **there, **there.get("settings", {})}
     new = {**made, **made["settings"]}
     changed = [key for key in new if key != "settings" and old.get(key) != new[key]]
     if changed:
         differences = ", ".join(f"{key} {old.get(key)} there, {new[key]} here" for key in changed)
         raise UsageError(f"{path.parent} holds another set ({differences}): choose another -o")
+    return frames

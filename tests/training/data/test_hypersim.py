@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from apdepth_deploy.cli import main
-from apdepth_deploy.errors import TrainingError
+from apdepth_deploy.errors import DataError, TrainingError
+from apdepth_deploy.training.data import hypersim
 from apdepth_deploy.training.data.hypersim import plane_depth, prepare_hypersim, tone_map
 from apdepth_deploy.training.data.training_sets import Hypersim
 
@@ -110,3 +112,72 @@ def test_a_wrong_table_is_refused(raw: Path, text: str, capsys: pytest.CaptureFi
     arguments = ["data", "hypersim", str(raw), "-o", str(raw.parent / "out")]
     assert main([*arguments, "--split-csv", str(raw.parent / "splits.csv")]) == 2
     assert "not Hypersim's table of splits" in capsys.readouterr().err
+
+
+def test_a_table_that_an_editor_saved(raw: Path) -> None:
+    table = raw.parent / "splits.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    assert prepare(raw) == 2
+    table.write_bytes(table.read_text(encoding="utf-8-sig").encode("utf-16"))
+    with pytest.raises(DataError, match=r"splits\.csv: is UTF-16"):
+        prepare(raw)
+
+
+def test_nothing_done_is_no_success(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, splits = raw.parent / "out", raw.parent / "splits.csv"
+
+    def run(folder: Path, output: Path, *options: str) -> int:
+        arguments = ["data", "hypersim", str(folder), "-o", str(output), "--workers", "1"]
+        return main([*arguments, "--split-csv", str(splits), *options])
+
+    assert run(raw, out, "--split", "nope") == 2
+    assert "has frames of test, train, none of 'nope'" in capsys.readouterr().err
+    assert run(tmp_path / "none", out) == 2
+    assert "none: no such folder" in capsys.readouterr().err
+    (tmp_path / "wrong").mkdir()
+    assert run(tmp_path / "wrong", out) == 2
+    assert "not one of 2 frames of train is good: " in (said := capsys.readouterr().err)
+    assert "frame.0000.color.hdf5: missing or damaged" in said.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_a_good_list_stays(raw: Path) -> None:
+    assert prepare(raw) == 2
+    out = raw.parent / "out"
+    before = (out / "filename_list_train.txt").read_text()
+    for path in (out / "ai_001_001").iterdir():
+        path.unlink()
+    for path in raw.rglob("*.color.hdf5"):
+        path.unlink()
+    with pytest.raises(DataError, match="not one of 2 frames"):
+        prepare(raw, bad_samples=9)
+    assert (out / "filename_list_train.txt").read_text() == before
+
+
+ODD = [3.0, "text", np.ones(3), np.ones((4, 4), complex), np.ones((2, 4, 4)), None]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_what_is_no_map_is_refused(tmp_path: Path, odd: object) -> None:
+    path = tmp_path / "frame.0000.depth_meters.hdf5"
+    with h5py.File(path, "w") as file:
+        if odd is None:
+            file.create_group("dataset")
+        else:
+            file.create_dataset("dataset", data=odd)
+    with pytest.raises(DataError, match=r"frame\.0000\.depth_meters\.hdf5: "):
+        hypersim._read(path, 2)
+
+
+def test_an_odd_frame_costs_itself_alone(raw: Path) -> None:
+    places = raw / "ai_001_001/images"
+    for path in places.rglob("frame.0000.*"):
+        with h5py.File(path, "w") as file:
+            file.create_dataset(
+                "dataset", data=np.ones((0, 0, 3)[: 3 if "color" in path.name else 2])
+            )
+    assert prepare(raw, bad_samples=1) == 1
+    lines = (raw.parent / "out" / "filename_list_train.txt").read_text()
+    assert lines.startswith("ai_001_001/rgb_cam_00_fr0001.png ")

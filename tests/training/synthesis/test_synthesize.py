@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,10 +106,21 @@ def test_a_folder_of_something_else_is_left_alone(
 
 def test_a_larger_set_holds_the_smaller(rendered: Path, tmp_path: Path, contents: Contents) -> None:
     assert run(tmp_path / "set", "--train", "1", "--val", "0", "--test", "0") == 0
-    assert not (tmp_path / "set" / "val" / "list.txt").read_text()
+    assert not (tmp_path / "set" / "val").exists()
     assert run(tmp_path / "set", "--train", "3", "--val", "0", "--test", "0") == 0
     made, whole = contents(tmp_path / "set"), contents(rendered)
     assert all(made[name] == whole[name] for name in made if name.startswith("train/"))
+
+
+def test_a_split_of_no_frames_stays_as_it_is(
+    rendered: Path, tmp_path: Path, contents: Contents, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(rendered, tmp_path / "set")
+    assert run(tmp_path / "set", "--train", "3", "--val", "0", "--test", "0") == 0
+    assert contents(tmp_path / "set") == contents(rendered)
+    assert run(tmp_path / "none", "--train", "0", "--val", "0", "--test", "0") == 2
+    assert "no split has a frame" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_several_views_of_a_scene(rendered: Path, tmp_path: Path, contents: Contents) -> None:

@@ -2,7 +2,8 @@
 
 One safetensors file per set, frame and side (as it is, flipped); an augmented frame is one draw,
 another for each side. ``identity.json`` says what they were made with: latents of other weights,
-sizes or sets are never mixed in.
+sizes or sets are never mixed in. Each file says of which frame it is: where the list or a picture
+has changed, it is made again.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import json
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -25,10 +26,12 @@ from apdepth_deploy.errors import DataError, UsageError
 from apdepth_deploy.files import atomic_file
 from apdepth_deploy.model import ApDepth
 
-from .batches import Frames, Item
+from .batches import Frames, Item, loaded
 from .config import TrainConfig
 from .tasks import UNetTask
 
+#: The key under which a file says of which frame it is.
+_STAMP = "frame"
 #: Frames that go through the networks together.
 _AT_ONCE = 16
 #: Of those, between two lines of progress.
@@ -45,6 +48,14 @@ class KeptLatents:
         """Where a frame's latents are."""
         side = "_flipped" if flipped else ""
         return self.folder / f"set{which}" / f"{index:06d}{side}.safetensors"
+
+    def holds(self, which: int, index: int, flipped: bool, stamp: str) -> bool:
+        """Whether there are latents of the frame that has this stamp."""
+        try:
+            with safe_open(self.path(which, index, flipped), "pt") as file:
+                return bool((file.metadata() or {}).get(_STAMP) == stamp)
+        except (OSError, SafetensorError):
+            return False
 
     def __call__(self, which: int, index: int, flipped: bool) -> Item:
         """A frame's tensors, without a batch axis. Raises DataError where they aren't there."""
@@ -71,6 +82,7 @@ def keep_latents(
         _claim(kept.folder, _identity(config, task.model))
     accelerator.wait_for_everyone()
     missing = _Missing(frames, kept)
+    accelerator.wait_for_everyone()  # all share out the same list: none writes before it is made
     mine = range(accelerator.process_index, len(missing), accelerator.num_processes)
     loader: DataLoader[Any] = DataLoader(
         missing,
@@ -79,9 +91,9 @@ def keep_latents(
         collate_fn=list,
         num_workers=config.data.workers,
     )
-    for done, group in enumerate(loader):
-        good = [(Path(path), frame) for path, frame in group if frame is not None]
-        for _, same in groupby(good, key=lambda one: one[1]["images"].shape):
+    for done, group in enumerate(loaded(loader)):
+        good = [one for one in group if one is not None]
+        for _, same in groupby(good, key=lambda one: one.frame["images"].shape):
             _keep(list(same), config, task, accelerator)
         if done % _EVERY == 0:
             say(f"latents: {done * _AT_ONCE} of {len(mine)}")
@@ -89,54 +101,67 @@ def keep_latents(
     return kept
 
 
-class _Missing(Dataset[tuple[str, Item | None]]):
-    """The frames whose latents aren't there yet; None for one that can't be read."""
+class _Made(NamedTuple):
+    """What latents are made of, and where they go."""
+
+    path: str
+    stamp: str
+    frame: Item
+
+
+class _Missing(Dataset[_Made | None]):
+    """The frames whose latents aren't there; None for one that can't be read."""
 
     def __init__(self, frames: Frames, kept: KeptLatents) -> None:
         self.frames = frames
-        sides = [
-            side
-            for side, share in ((False, 1 - frames.config.flip), (True, frames.config.flip))
-            if share
-        ]
+        self.kept = kept
+        flip = frames.config.flip
+        sides = [side for side, share in ((False, 1 - flip), (True, flip)) if share]
         self.jobs = [
             (which, index, flipped)
             for which, dataset in enumerate(frames.sets)
             for index in range(len(dataset))
             for flipped in sides
-            if not kept.path(which, index, flipped).exists()
+            if not self._is_there(which, index, flipped)
         ]
-        self.kept = kept
+
+    def _is_there(self, which: int, index: int, flipped: bool) -> bool:
+        try:
+            stamp = self.frames.sets[which].stamp(index)
+        except DataError:
+            return False
+        return self.kept.holds(which, index, flipped, stamp)
 
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, number: int) -> tuple[str, Item | None]:
+    def __getitem__(self, number: int) -> _Made | None:
         which, index, flipped = self.jobs[number]
         dataset = self.frames.sets[which]
-        path = str(self.kept.path(which, index, flipped))
+        path = self.kept.path(which, index, flipped)
         try:
             rng = np.random.default_rng((self.frames.seed, which, index, int(flipped)))
-            return path, self.frames.item(dataset[index], which, flipped, rng)
+            stamp = dataset.stamp(index)
+            item = self.frames.item(dataset[index], which, flipped, rng)
+            return _Made(str(path), stamp, item)
         except DataError as error:
             self.frames.bad.add(f"{dataset.name} {index}", error)
-            return path, None
+            path.unlink(missing_ok=True)  # of another frame, or of what it was before
+            return None
 
 
-def _keep(
-    frames: list[tuple[Path, Item]], config: TrainConfig, task: UNetTask, accelerator: Accelerator
-) -> None:
+def _keep(made: list[_Made], config: TrainConfig, task: UNetTask, accelerator: Accelerator) -> None:
     """Latents of frames of one size, each to its own file."""
-    stacked = default_collate([frame for _, frame in frames])
+    stacked = default_collate([one.frame for one in made])
     batch = {key: value.to(accelerator.device) for key, value in stacked.items()}
     with accelerator.autocast():
-        made = task.latents(batch)
+        latents = task.latents(batch)
     if config.loss.pixel_l1:
-        made |= {key: batch[key] for key in ("target", "mask")}
-    for number, (path, _) in enumerate(frames):
-        mine = {key: value[number].cpu().contiguous() for key, value in made.items()}
-        with atomic_file(path) as temporary:
-            save_file(mine, temporary)
+        latents |= {key: batch[key] for key in ("target", "mask")}
+    for number, one in enumerate(made):
+        mine = {key: value[number].cpu().contiguous() for key, value in latents.items()}
+        with atomic_file(Path(one.path)) as temporary:
+            save_file(mine, temporary, metadata={_STAMP: one.stamp})
 
 
 def _identity(config: TrainConfig, model: ApDepth) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from apdepth_deploy.depth import colorize
+from apdepth_deploy.errors import DataError, TrainingError
 from apdepth_deploy.files import atomic_file
 from apdepth_deploy.image import DepthArray, ImageArray
 
-from .batches import item, open_set
+from .batches import Item, item, open_set
 from .config import TrainConfig
 from .data.sample import MaskArray
+from .data.skipping import BadSamples
 from .metrics import abs_rel, align_least_squares, delta
 from .tasks import Batch, Task
 
@@ -25,7 +28,10 @@ _SHOWN = 8
 
 
 class Validation:
-    """The same frames each time, spread evenly over the set. Raises DataError if it is empty."""
+    """The same frames each time, spread evenly over the set; a bad one is named and stepped over.
+
+    Raises DataError where the set is missing, TrainingError where not one of them can be read.
+    """
 
     def __init__(self, config: TrainConfig, task: Task) -> None:
         assert config.data.validation is not None, "the loop asks only where there is a set"
@@ -35,6 +41,8 @@ class Validation:
         self.set = open_set(config.data.validation)
         count = min(config.run.validation_frames, len(self.set))
         self.indices = np.linspace(0, len(self.set) - 1, count).round().astype(int).tolist()
+        self.bad = BadSamples(config.data.bad_samples)
+        next(self._frames())  # to miss them now, and not after the first thousand steps
 
     @torch.no_grad()
     def look(self, step: int, accelerator: Accelerator) -> dict[str, float]:
@@ -44,8 +52,9 @@ class Validation:
         """
         scores: list[tuple[float, float]] = []
         rows: list[ImageArray] = []
-        for index in self.indices:
-            batch = self._batch(index, accelerator.device)
+        for frame in self._frames():
+            stacked = default_collate([frame])
+            batch = {key: value.to(accelerator.device) for key, value in stacked.items()}
             predicted = self.task.predict(batch)[0].float().cpu().numpy()
             truth = self.task.truth(batch["depth"].clamp_min(1e-6))[0].cpu().numpy()
             scores.append(_score(predicted, truth, batch["valid"][0].cpu().numpy()))
@@ -60,12 +69,20 @@ class Validation:
             Image.fromarray(picture).save(path, format="PNG")
         return means
 
-    def _batch(self, index: int, device: torch.device) -> Batch:
-        validation = self.config.data.validation
-        assert validation is not None
-        data = self.config.data
-        frame = item(self.set[index], data.size(validation), validation.far_is_valid)
-        return {key: value.to(device) for key, value in default_collate([frame]).items()}
+    def _frames(self) -> Iterator[Item]:
+        data, good = self.config.data, 0
+        assert data.validation is not None
+        for index in self.indices:
+            try:
+                sample = self.set[index]
+                yield item(sample, data.size(data.validation), data.validation.far_is_valid)
+                good += 1
+            except DataError as error:
+                self.bad.add(f"{self.set.name} {index}", error)
+        if not good:
+            raise TrainingError(
+                f"{self.set.name}: not one of {len(self.indices)} frames to look at"
+            )
 
 
 def _score(predicted: DepthArray, truth: DepthArray, valid: MaskArray) -> tuple[float, float]:

@@ -232,8 +232,67 @@ def test_bad_samples_are_stepped_over_up_to_a_limit(
     run(make_config("enough", data={**table, "bad_samples": 2}))
     said = capsys.readouterr().err
     assert "000003_0_rgb.png" in said and "000007_0_depth.png" in said
-    with pytest.raises(TrainingError, match="more than 1 samples"):
-        run(make_config("too_many", data={**table, "bad_samples": 1}))
+    for workers in (0, 1):
+        data = {**table, "bad_samples": 1, "workers": workers}
+        with pytest.raises(TrainingError) as caught:
+            run(make_config(f"too_many_{workers}", data=data))
+        assert str(caught.value).startswith("more than 1 samples are missing")
+        assert str(caught.value).endswith("or raise data.bad_samples")
+
+
+def test_a_bad_frame_to_look_at_costs_itself_alone(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "scenes"
+    shutil.copytree(scenes, copy)
+    validation = {"kind": "synthetic", "path": str(copy), "split": "val"}
+    changes: dict[str, Any] = {
+        "data": {"validation": validation},
+        "run": {"steps": 1, "validate_every": 1},
+    }
+
+    def looked(name: str) -> float:
+        run(config := make_config(name, **changes))
+        return curve(config, "validation/abs_rel")[1]
+
+    whole = [looked("whole")]
+    for number in (0, 1):
+        (copy / "val" / f"00000{number}_0_depth.png").write_bytes(b"")
+        whole.append(looked(f"without_{number}"))
+    assert "val: 000001_0_depth.png is damaged" in capsys.readouterr().err
+    assert len(set(whole)) == 3 and np.isfinite(whole).all()
+    (copy / "val" / "000002_0_rgb.png").write_bytes(b"")
+    with pytest.raises(TrainingError, match="not one of 3 frames"):
+        run(make_config("none", **changes))
+
+
+def test_latents_are_of_the_frames_that_are_there(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "scenes"
+    shutil.copytree(scenes, copy)
+    folder = tmp_path / "latents"
+
+    def kept(name: str) -> dict[str, torch.Tensor]:
+        sets = [{"kind": "synthetic", "path": str(copy), "far_is_valid": True}]
+        data = {"train": sets, "latents": str(folder), "flip": 0.0, "bad_samples": 1}
+        run(make_config(name, data=data, run={"steps": 1}))
+        return {path.stem: load_file(path)["latent"] for path in folder.rglob("*.safetensors")}
+
+    first = kept("first")
+    assert len(first) == 12
+    # A frame goes from the list, and another takes its files: 0 is now 1, and so on.
+    listed = copy / "train" / "list.txt"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))
+    shutil.copyfile(copy / "train" / "000001_0_depth.png", copy / "train" / "000005_0_depth.png")
+    (copy / "train" / "000003_0_rgb.png").write_bytes(b"")
+    second = kept("second")
+    torch.testing.assert_close(second["000000"], first["000001"])
+    torch.testing.assert_close(second["000004"], first["000001"])  # the same depth
+    assert "000002" not in second
+    # What was bad is mended.
+    shutil.copyfile(scenes / "train" / "000003_0_rgb.png", copy / "train" / "000003_0_rgb.png")
+    torch.testing.assert_close(kept("third")["000002"], first["000003"])
 
 
 # --- in processes of its own ---------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("mitsuba")
 pytest.importorskip("pyoidn")
 
-from apdepth_deploy.training.synthesis import furniture
+from apdepth_deploy.training.synthesis.objects import room as furniture
 from apdepth_deploy.training.synthesis.render import (
     denoise,
     develop,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .textures import colour, facade, mottled, planks, poster, shade, stripes
-from .world import Look, Place, World
+from ..textures import colour, facade, mottled, planks, poster, shade, stripes
+from ..world import Look, Place, World
 
 Build = Callable[[World, Place], None]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import mitsuba as mi
 import numpy as np
 
-from .furniture import (
+from ..objects.room import (
     GARDEN,
     PAVEMENT,
     ROOM,
@@ -22,8 +22,8 @@ from .furniture import (
     van,
     wood,
 )
-from .textures import COVERS, colour, mottled, planks, poster, shade, tiles
-from .world import Place, Vector, World
+from ..textures import COVERS, colour, mottled, planks, poster, shade, tiles
+from ..world import Place, Vector, World
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("mitsuba")
 pytest.importorskip("pyoidn")
 
-from apdepth_deploy.training.synthesis.objects import room as furniture
+from apdepth_deploy.training.synthesis.objects import looks, room, small, street
 from apdepth_deploy.training.synthesis.render import (
     denoise,
     develop,
@@ -125,20 +125,20 @@ def test_every_design_gives_views_with_depth(design: object) -> None:
         assert np.isfinite(depth).all() and depth.max() < 60 and (depth > 0).any()
 
 
-def by_name(builds: Iterable[furniture.Build]) -> list[furniture.Build]:
+def by_name(builds: Iterable[looks.Build]) -> list[looks.Build]:
     """Once each, in an order that every process of a test run agrees on."""
     return sorted(set(builds), key=lambda build: build.__name__)
 
 
-LARGE = {*(build for build, _ in furniture.ROOM), *furniture.PAVEMENT, *furniture.GARDEN}
+LARGE = {*(build for build, _ in room.ROOM), *street.PAVEMENT, *street.GARDEN}
 
 
 @pytest.mark.parametrize(
     ("build", "distance"),
-    [*((b, 10.0) for b in by_name(LARGE)), *((b, 1.0) for b in by_name(furniture.SMALL))],
+    [*((b, 10.0) for b in by_name(LARGE)), *((b, 1.0) for b in by_name(small.SMALL))],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_thing_stands_on_its_ground(build: furniture.Build, distance: float) -> None:
+def test_every_thing_stands_on_its_ground(build: looks.Build, distance: float) -> None:
     """Seen against nothing: it is there, and not far under the floor."""
     world = World(np.random.default_rng(1))
     build(world, Place(0, distance, 0, 20))
@@ -148,7 +148,7 @@ def test_every_thing_stands_on_its_ground(build: furniture.Build, distance: floa
     focal = 80 / np.tan(np.radians(40))
     height = eye - depth * (np.arange(120)[:, None] - 59.5) / focal
     assert (depth > 0).any()
-    sunk = 0.8 if build is furniture.bush else 0.05  # a bush's balls lie half in the ground
+    sunk = 0.8 if build is street.bush else 0.05  # a bush's balls lie half in the ground
     assert height[depth > 0].min() > -sunk * distance / 10 - depth.max() / focal
 
 

@@ -15,21 +15,21 @@ from torch import Tensor
 
 from apdepth_deploy.model import ApDepth
 
-from .attention import key_bias_out_of_softmax, value_bias_into_output
-from .prior import layer_scale_into_linears, zero_mask_out_of_prior
-from .unet import (
+from .cross_attention import (
     cross_attention_into_sigmoid,
     feed_forward_bias_into_projection,
     pixel_linears_into_convolutions,
     timestep_into_biases,
 )
-from .upsampling import upsampling_into_convolution
-from .vae import (
+from .encoder_scale import (
     depth_into_decoder,
     latent_scale_into_decoder,
     latent_scale_into_encoder,
     ranges_into_tiny_decoder,
 )
+from .layer_scale import layer_scale_into_linears, zero_mask_out_of_prior
+from .upsampling import upsampling_into_convolution
+from .value_bias import key_bias_out_of_softmax, value_bias_into_output
 
 #: Changes the model in place; returns why it can't (and has changed nothing), or None.
 Fold = Callable[[ApDepth], str | None]

@@ -19,28 +19,31 @@ from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import main
 from apdepth_deploy.export import FrameShape, export_bundle
 from apdepth_deploy.export.folding import fold
-from apdepth_deploy.export.folding.attention import (
-    key_bias_out_of_softmax,
-    value_bias_into_output,
-)
-from apdepth_deploy.export.folding.prior import layer_scale_into_linears, zero_mask_out_of_prior
-from apdepth_deploy.export.folding.record import folding_record
-from apdepth_deploy.export.folding.unet import (
+from apdepth_deploy.export.folding.cross_attention import (
     SigmoidAttention,
     cross_attention_into_sigmoid,
     feed_forward_bias_into_projection,
     pixel_linears_into_convolutions,
     timestep_into_biases,
 )
-from apdepth_deploy.export.folding.upsampling import (
-    DoublingConvolution,
-    upsampling_into_convolution,
-)
-from apdepth_deploy.export.folding.vae import (
+from apdepth_deploy.export.folding.encoder_scale import (
     depth_into_decoder,
     latent_scale_into_decoder,
     latent_scale_into_encoder,
     ranges_into_tiny_decoder,
+)
+from apdepth_deploy.export.folding.layer_scale import (
+    layer_scale_into_linears,
+    zero_mask_out_of_prior,
+)
+from apdepth_deploy.export.folding.record import folding_record
+from apdepth_deploy.export.folding.upsampling import (
+    DoublingConvolution,
+    upsampling_into_convolution,
+)
+from apdepth_deploy.export.folding.value_bias import (
+    key_bias_out_of_softmax,
+    value_bias_into_output,
 )
 from apdepth_deploy.export.precision import prepare
 from apdepth_deploy.model import ApDepth

@@ -1,6 +1,6 @@
 """Exact folding: what is constant at inference is worked out once, at export.
 
-Each fold is an identity of real numbers, written down in docs/folding.md, done in float64 and
+Each fold is an identity of real numbers, a file each that starts with it, done in float64 and
 rounded once to the weights' type. Nothing is approximated, and the seams keep their meaning. Works
 on the meta device too, for counting.
 """
@@ -15,21 +15,19 @@ from torch import Tensor
 
 from apdepth_deploy.model import ApDepth
 
-from .cross_attention import (
-    cross_attention_into_sigmoid,
-    feed_forward_bias_into_projection,
-    pixel_linears_into_convolutions,
-    timestep_into_biases,
-)
-from .encoder_scale import (
-    depth_into_decoder,
-    latent_scale_into_decoder,
-    latent_scale_into_encoder,
-    ranges_into_tiny_decoder,
-)
-from .layer_scale import layer_scale_into_linears, zero_mask_out_of_prior
+from .cross_attention import cross_attention_into_sigmoid
+from .decoder_scale import latent_scale_into_decoder
+from .depth import depth_into_decoder
+from .encoder_scale import latent_scale_into_encoder
+from .feed_forward_bias import feed_forward_bias_into_projection
+from .key_bias import key_bias_out_of_softmax
+from .layer_scale import layer_scale_into_linears
+from .pixel_linears import pixel_linears_into_convolutions
+from .timestep import timestep_into_biases
+from .tiny_ranges import ranges_into_tiny_decoder
 from .upsampling import upsampling_into_convolution
-from .value_bias import key_bias_out_of_softmax, value_bias_into_output
+from .value_bias import value_bias_into_output
+from .zero_mask import zero_mask_out_of_prior
 
 #: Changes the model in place; returns why it can't (and has changed nothing), or None.
 Fold = Callable[[ApDepth], str | None]

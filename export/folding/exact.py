@@ -1,9 +1,13 @@
-"""Arithmetic that the folds share: in float64, rounded once at the end."""
+"""What folds share: arithmetic in float64, rounded once at the end; where self-attention is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Attention
 
 
 def exact(value: Tensor) -> Tensor:
@@ -33,3 +37,19 @@ def mix_outputs(conv: nn.Conv2d, matrix: Tensor, offset: Tensor | None = None) -
 def scale_inputs(conv: nn.Conv2d, factor: float) -> None:
     """conv(x) becomes conv(factor x), in place. Exact at the borders: zeros stay zeros."""
     conv.weight = rounded(exact(conv.weight) * factor, conv.weight)
+
+
+def identity(conv: nn.Conv2d) -> Tensor:
+    """The matrix that leaves a convolution's outputs as they are, float64."""
+    return torch.eye(conv.out_channels, dtype=torch.float64, device=conv.weight.device)
+
+
+def self_attentions(model: nn.Module) -> Iterator[tuple[nn.Linear, nn.Linear, nn.Linear]]:
+    """Key, value and output layer of every attention."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            yield module.to_k, module.to_v, module.to_out[0]
+        elif isinstance(module, Dinov2Attention):
+            # The names depend on transformers' version, the order does not.
+            _, key, value, out = (m for m in module.modules() if isinstance(m, nn.Linear))
+            yield key, value, out

@@ -1,4 +1,12 @@
-"""Nearest upsampling and the 3x3 convolution behind it, as one convolution of the small map."""
+"""A 3x3 kernel over pixels doubled by nearest neighbour sees 2x2 different ones.
+
+Along one axis, with weights w0, w1, w2 and zeros around:
+
+    y[2i]     = w0 x[i-1] + (w1 + w2) x[i]
+    y[2i + 1] = (w0 + w1) x[i] + w2 x[i+1]
+
+So one 2x2 convolution with four times the outputs, and a pixel shuffle, stand for both.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +21,10 @@ from .exact import exact, rounded
 
 
 def upsampling_into_convolution(model: ApDepth) -> None:
-    """``vae.decoder`` multiplies each pixel once instead of each of its copies.
+    """The decoder multiplies each pixel once instead of each of its copies.
 
-    A 3x3 kernel over doubled pixels sees 2x2 different ones: at 2i the taps (w0, w1 + w2) of x at
-    i - 1 and i, at 2i + 1 the taps (w0 + w1, w2) of x at i and i + 1; the same across. The U-Net
-    keeps its own three: they would save 44 of a frame's GFLOP (``small``, 480x640) and cost 26
-    million parameters.
+    The U-Net keeps its own three: they would save 44 of a frame's GFLOP (``small``, 480x640) and
+    cost 26 million parameters.
     """
     for layers in list(model.decoding_vae.decoder.modules()):
         if not isinstance(layers, (nn.Sequential, nn.ModuleList)):

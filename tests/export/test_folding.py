@@ -22,29 +22,23 @@ from apdepth_deploy.export.folding import fold
 from apdepth_deploy.export.folding.cross_attention import (
     SigmoidAttention,
     cross_attention_into_sigmoid,
-    feed_forward_bias_into_projection,
-    pixel_linears_into_convolutions,
-    timestep_into_biases,
 )
-from apdepth_deploy.export.folding.encoder_scale import (
-    depth_into_decoder,
-    latent_scale_into_decoder,
-    latent_scale_into_encoder,
-    ranges_into_tiny_decoder,
-)
-from apdepth_deploy.export.folding.layer_scale import (
-    layer_scale_into_linears,
-    zero_mask_out_of_prior,
-)
+from apdepth_deploy.export.folding.decoder_scale import latent_scale_into_decoder
+from apdepth_deploy.export.folding.depth import depth_into_decoder
+from apdepth_deploy.export.folding.encoder_scale import latent_scale_into_encoder
+from apdepth_deploy.export.folding.feed_forward_bias import feed_forward_bias_into_projection
+from apdepth_deploy.export.folding.key_bias import key_bias_out_of_softmax
+from apdepth_deploy.export.folding.layer_scale import layer_scale_into_linears
+from apdepth_deploy.export.folding.pixel_linears import pixel_linears_into_convolutions
 from apdepth_deploy.export.folding.record import folding_record
+from apdepth_deploy.export.folding.timestep import timestep_into_biases
+from apdepth_deploy.export.folding.tiny_ranges import ranges_into_tiny_decoder
 from apdepth_deploy.export.folding.upsampling import (
     DoublingConvolution,
     upsampling_into_convolution,
 )
-from apdepth_deploy.export.folding.value_bias import (
-    key_bias_out_of_softmax,
-    value_bias_into_output,
-)
+from apdepth_deploy.export.folding.value_bias import value_bias_into_output
+from apdepth_deploy.export.folding.zero_mask import zero_mask_out_of_prior
 from apdepth_deploy.export.precision import prepare
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.spec import ModelSpec, preset, with_vae_config, without_prior

@@ -19,7 +19,7 @@ from pathlib import Path
 from measuring import save_results
 
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 from apdepth_deploy.training.config import TrainConfig, read_config
 from apdepth_deploy.training.loop import train
 

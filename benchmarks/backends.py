@@ -25,7 +25,7 @@ from measuring import in_a_process, peak_gb, run, save_results, timed
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 from apdepth_deploy.verify import sample_frames
 
 #: Way -> (bundle, backend, precision of the arithmetic).

@@ -18,7 +18,7 @@ import numpy as np
 from measuring import run, save_results
 
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
 #: Either may be passed, not both.
 MOST_SHARE, MOST_MS = 0.02, 0.05

@@ -14,7 +14,7 @@ from measuring import run, save_results
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
 #: Each is one engine.
 GPUS = (("sm86",), ("sm89",), ("sm120",), ("sm86", "sm89", "sm120"))

@@ -22,7 +22,7 @@ from measuring import Run, run, save_results
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 from apdepth_deploy.verify import records_of, sample_frames
 
 HEIGHT, WIDTH = 480, 640

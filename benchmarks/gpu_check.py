@@ -268,7 +268,7 @@ def engine_details(
 
 def machine(setting: Setting) -> dict[str, Any]:
     from apdepth_deploy.devices import gpu_facts, nvidia_gpus
-    from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+    from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
     facts, why = (None, "rehearsal on the CPU") if setting.device == "cpu" else gpu_facts(0)
     return {

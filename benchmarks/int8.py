@@ -23,8 +23,8 @@ from scoring import Way, quality
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
-from apdepth_deploy.runtime.profiling.timing import time_in_turns
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.timing import time_in_turns
 from apdepth_deploy.training.data.synthetic import SyntheticDataset
 
 

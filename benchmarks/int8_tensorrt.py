@@ -28,7 +28,7 @@ from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.console import table
 from apdepth_deploy.errors import ExportError
 from apdepth_deploy.export.engine_builder import build_plan
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 from apdepth_deploy.training.data.synthetic import SyntheticDataset
 
 #: Row -> mode of ModelOpt, and the operators it quantises: all that TensorRT has kernels for, or

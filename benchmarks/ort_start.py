@@ -20,7 +20,7 @@ from measuring import in_a_process, peak_gb, run, save_results
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
 SIZE = ("--height", "240", "--width", "320")
 SAVED = "saved optimised graph"

@@ -24,8 +24,8 @@ from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
 from apdepth_deploy.image import read_image
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
-from apdepth_deploy.runtime.profiling.timing import time_in_turns
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.timing import time_in_turns
 
 SIZE = ("--height", "192", "--width", "256")
 LIGHT = "LIGHT"

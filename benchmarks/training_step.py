@@ -17,7 +17,7 @@ from pathlib import Path
 from measuring import run, save_results
 
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
 CONFIG = """
 output = "{folder}/run"

@@ -13,11 +13,11 @@ from apdepth_deploy.console import steps, table
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import atomic_file, output_errors
 
-from .profile import profile_bundle
-from .report import html_report
-from .results import Plan
-from .timing import Layer, by_kind, longest
-from .wording import (
+from .measure.profile import profile_bundle
+from .measure.results import Plan
+from .measure.timing import Layer, by_kind, longest
+from .report.html import html_report
+from .report.wording import (
     frame_line,
     gpu_line,
     megabytes,

@@ -16,8 +16,8 @@ from PIL import Image
 from apdepth_deploy import load
 from apdepth_deploy.bundle import to_json
 from apdepth_deploy.depth import to_uint16
-from apdepth_deploy.runtime.profiling.profile import profile_bundle
-from apdepth_deploy.runtime.profiling.results import Plan
+from apdepth_deploy.runtime.profiling.measure.profile import profile_bundle
+from apdepth_deploy.runtime.profiling.measure.results import Plan
 
 ROOT = Path(__file__).parents[3]
 

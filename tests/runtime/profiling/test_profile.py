@@ -20,11 +20,11 @@ from apdepth_deploy.cli import main
 from apdepth_deploy.errors import BackendError, ParityError, UsageError
 from apdepth_deploy.runtime.chain import Chain
 from apdepth_deploy.runtime.onnxruntime_backend import node_seconds
-from apdepth_deploy.runtime.profiling import machine, profile, roofline
-from apdepth_deploy.runtime.profiling.profile import profile_bundle
-from apdepth_deploy.runtime.profiling.results import Plan
-from apdepth_deploy.runtime.profiling.roofline import Peak, chain_bytes, gpu_peak
-from apdepth_deploy.runtime.profiling.timing import (
+from apdepth_deploy.runtime.profiling.measure import machine, profile, roofline
+from apdepth_deploy.runtime.profiling.measure.profile import profile_bundle
+from apdepth_deploy.runtime.profiling.measure.results import Plan
+from apdepth_deploy.runtime.profiling.measure.roofline import Peak, chain_bytes, gpu_peak
+from apdepth_deploy.runtime.profiling.measure.timing import (
     TURN,
     Latency,
     Layer,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apdepth_deploy.runtime.profiling.plots import bars, histogram, roof
-from apdepth_deploy.runtime.profiling.report import html_report
-from apdepth_deploy.runtime.profiling.timing import Latency
-from apdepth_deploy.runtime.profiling.wording import gpu_line, megabytes, number, percent
+from apdepth_deploy.runtime.profiling.measure.timing import Latency
+from apdepth_deploy.runtime.profiling.report.html import html_report
+from apdepth_deploy.runtime.profiling.report.plots import bars, histogram, roof
+from apdepth_deploy.runtime.profiling.report.wording import gpu_line, megabytes, number, percent
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 EVIL = "<script>alert('&')</script>"

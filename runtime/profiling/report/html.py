@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..measure.timing import Layer, by_kind, longest
 from .plots import bars, colour, escaped, histogram, roof
-from .timing import Layer, by_kind, longest
 from .wording import (
     frame_line,
     gpu_line,

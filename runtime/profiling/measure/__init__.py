@@ -1,0 +1,1 @@
+"""A bundle, a machine and a plan to numbers. Knows nothing about how they are shown."""

@@ -1,0 +1,1 @@
+"""The numbers as text and as a page. Measures nothing."""

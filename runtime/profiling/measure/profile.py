@@ -22,6 +22,7 @@ from apdepth_deploy.verify import sample_frames
 
 from ...backends import load
 from ...chain import Chain
+from ..layers import Layer, as_layers
 from .machine import PeakMemory, machine_facts, versions
 from .results import Measured, Memory, Plan
 from .roofline import (
@@ -36,11 +37,9 @@ from .roofline import (
 )
 from .timing import (
     Clock,
-    Layer,
     Progress,
     Stage,
     Timing,
-    as_layers,
     time_in_turns,
     time_stages,
 )

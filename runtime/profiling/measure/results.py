@@ -7,8 +7,9 @@ from pathlib import Path
 
 from apdepth_deploy.errors import UsageError
 
+from ..layers import Layer
 from .roofline import Roofline
-from .timing import Layer, Stage, Timing
+from .timing import Stage, Timing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from apdepth_deploy.image import DepthArray, ImageArray
 
+from .objects.world import Plugin, World
 from .scenes import DESIGNS, Design, View, Views
-from .world import Plugin, World
 
 #: Tries for a view of a scene that shows something.
 _TRIES = 30

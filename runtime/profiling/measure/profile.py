@@ -22,7 +22,7 @@ from apdepth_deploy.verify import sample_frames
 
 from ...backends import load
 from ...chain import Chain
-from ..layers import Layer, as_layers
+from .layers import Layer, as_layers
 from .machine import PeakMemory, machine_facts, versions
 from .results import Measured, Memory, Plan
 from .roofline import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apdepth_deploy.errors import UsageError
 
-from ..layers import Layer
+from .layers import Layer
 from .roofline import Roofline
 from .timing import Stage, Timing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layers import Layer, by_kind, longest
+from ..measure.layers import Layer, by_kind, longest
 from .plots import bars, colour, escaped, histogram, roof
 from .wording import (
     frame_line,

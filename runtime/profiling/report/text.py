@@ -6,7 +6,7 @@ from typing import Any
 
 from apdepth_deploy.console import table
 
-from ..layers import Layer, by_kind, longest
+from ..measure.layers import Layer, by_kind, longest
 from .wording import (
     frame_line,
     gpu_line,

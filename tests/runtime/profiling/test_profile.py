@@ -20,8 +20,8 @@ from apdepth_deploy.cli import main
 from apdepth_deploy.errors import BackendError, ParityError, UsageError
 from apdepth_deploy.runtime.chain import Chain
 from apdepth_deploy.runtime.onnxruntime_backend import node_seconds
-from apdepth_deploy.runtime.profiling.layers import Layer, as_layers, by_kind
 from apdepth_deploy.runtime.profiling.measure import machine, profile, roofline
+from apdepth_deploy.runtime.profiling.measure.layers import Layer, as_layers, by_kind
 from apdepth_deploy.runtime.profiling.measure.profile import profile_bundle
 from apdepth_deploy.runtime.profiling.measure.results import Plan
 from apdepth_deploy.runtime.profiling.measure.roofline import Peak, chain_bytes, gpu_peak

@@ -12,6 +12,7 @@ pytest.importorskip("mitsuba")
 pytest.importorskip("pyoidn")
 
 from apdepth_deploy.training.synthesis.objects import looks, room, small, street
+from apdepth_deploy.training.synthesis.objects.world import Place, World
 from apdepth_deploy.training.synthesis.render import (
     denoise,
     develop,
@@ -20,7 +21,6 @@ from apdepth_deploy.training.synthesis.render import (
     render_scene,
 )
 from apdepth_deploy.training.synthesis.scenes import DESIGNS, View
-from apdepth_deploy.training.synthesis.world import Place, World
 
 SIZE = 60, 80
 

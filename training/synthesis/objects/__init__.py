@@ -1,1 +1,1 @@
-"""Things that stand about, each built of a few boxes, rods and balls around its place."""
+"""What scenes are made of: things that stand about, each of a few boxes, rods and balls."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..textures import colour, mottled, planks, stripes
-from ..world import Look, Place, World
+from .textures import colour, mottled, planks, stripes
+from .world import Look, Place, World
 
 Build = Callable[[World, Place], None]
 

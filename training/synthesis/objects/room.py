@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..textures import shade
-from ..world import Place, World
 from .looks import Build, cloth, surface, wood
 from .small import scatter
+from .textures import shade
+from .world import Place, World
 
 
 def table(world: World, place: Place) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..textures import colour, poster
-from ..world import Place, World
 from .looks import Build
+from .textures import colour, poster
+from .world import Place, World
 
 
 def mug(world: World, place: Place) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..textures import colour, facade, mottled, poster, shade
-from ..world import Place, World
 from .looks import Build, surface, wood
 from .room import crate, person
+from .textures import colour, facade, mottled, poster, shade
+from .world import Place, World
 
 
 def car(world: World, place: Place) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..world import World
+from ..objects.world import World
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from ..objects.looks import cloth, surface, wood
 from ..objects.room import ROOM, chair
 from ..objects.small import scatter
-from ..textures import COVERS, colour, mottled, planks, poster, shade, tiles
-from ..world import Place, World
+from ..objects.textures import COVERS, colour, mottled, planks, poster, shade, tiles
+from ..objects.world import Place, World
 from .design import View, Views
 
 

@@ -6,8 +6,8 @@ import mitsuba as mi
 import numpy as np
 
 from ..objects.street import GARDEN, PAVEMENT, bench, car, house, van
-from ..textures import mottled, tiles
-from ..world import Place, Vector, World
+from ..objects.textures import mottled, tiles
+from ..objects.world import Place, Vector, World
 from .design import View, Views
 
 

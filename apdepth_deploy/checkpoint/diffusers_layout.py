@@ -130,7 +130,7 @@ _NETWORKS = ("", "unet", "vae", "text_encoder", "prior")
 
 def shipped_folder(name: str) -> Path | None:
     """The checkpoint of that name inside this package; None where it ships none."""
-    folder = Path(__file__).parent / "data" / "weights" / name
+    folder = Path(__file__).parents[1] / "data" / "weights" / name
     return folder if re.fullmatch(r"\w+", name) and folder.is_dir() else None
 
 

@@ -71,7 +71,7 @@ def fresh_model(
         if prior is None and spec.prior is not None:
             prior = _fresh_prior(spec)
         text = torch.randn(1, *spec.text_shape)
-    return assemble(spec.name, unet, vae, prior, text, spec.conventions)
+    return ApDepth(*assemble(spec.name, unet, vae, prior, text, spec.conventions))
 
 
 def _fresh_prior(spec: ModelSpec) -> DepthAnythingForDepthEstimation:
@@ -95,7 +95,9 @@ def _widened(config: ModelConfig) -> ApDepth:
     conventions = named_conventions(config.conventions or "v1.1")
     widen(base.unet)
     prior = load_prior(config.prior)
-    return assemble(base.spec.name, base.unet, base.vae, prior, base.text_embedding, conventions)
+    return ApDepth(
+        *assemble(base.spec.name, base.unet, base.vae, prior, base.text_embedding, conventions)
+    )
 
 
 def widen(unet: UNet2DConditionModel) -> None:
@@ -130,4 +132,6 @@ def with_vae(model: ApDepth, vae: AutoencoderKL | AutoencoderTiny) -> ApDepth:
     """The same model, networks shared, with another VAE and the latent scale that it brings."""
     conventions = with_scale_of(vae, model.spec.conventions)
     prior = None if model.prior is None else model.prior.net
-    return assemble(model.spec.name, model.unet, vae, prior, model.text_embedding, conventions)
+    return ApDepth(
+        *assemble(model.spec.name, model.unet, vae, prior, model.text_embedding, conventions)
+    )

@@ -1,26 +1,23 @@
-"""Checkpoints in and out, a file for each source."""
+"""Checkpoints in and out, a file for each source: no other folder knows names of files and keys.
 
-from apdepth_deploy.checkpoint.diffusers_layout import (
-    assemble,
-    find_folder,
-    load_checkpoint,
-    load_prior,
-    load_vae,
-    original_prior_config,
-    rename_original_prior,
-    save_checkpoint,
-    shipped_folder,
-    with_scale_of,
-)
+Gives parts; what joins them is ``apdepth_deploy.model``, which this knows nothing about.
+"""
+
+from apdepth_deploy.checkpoint.diffusers_layout import load_checkpoint, load_vae
+from apdepth_deploy.checkpoint.original_prior import original_prior_config
+from apdepth_deploy.checkpoint.parts import Parts, assemble, with_scale_of
+from apdepth_deploy.checkpoint.places import find_folder, shipped_folder
+from apdepth_deploy.checkpoint.saving import save_checkpoint
+from apdepth_deploy.checkpoint.transformers_layout import load_prior
 
 __all__ = [
+    "Parts",
     "assemble",
     "find_folder",
     "load_checkpoint",
     "load_prior",
     "load_vae",
     "original_prior_config",
-    "rename_original_prior",
     "save_checkpoint",
     "shipped_folder",
     "with_scale_of",

@@ -1,7 +1,7 @@
 """ApDepth in PyTorch: the reference that every graph and engine is measured against.
 
 The networks are diffusers' and transformers'; this file only joins them (paper, figure 2).
-It knows nothing about files: ``apdepth_deploy.checkpoint`` makes the networks.
+It knows nothing about files: ``apdepth_deploy.checkpoint`` reads the networks.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor, nn
 
+from apdepth_deploy.checkpoint import load_checkpoint
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.model.prior import Prior
 from apdepth_deploy.spec import ModelSpec
@@ -84,9 +85,7 @@ class ApDepth(nn.Module):
         Raises:
             CheckpointError: something is missing, damaged, or does not fit together.
         """
-        from apdepth_deploy.checkpoint import load_checkpoint
-
-        return load_checkpoint(
+        parts = load_checkpoint(
             checkpoint,
             prior=prior,
             conventions=conventions,
@@ -95,6 +94,7 @@ class ApDepth(nn.Module):
             vae_side=vae_side,
             revision=revision,
         )
+        return cls(*parts)
 
     @classmethod
     def from_spec(cls, spec: ModelSpec, seed: int = 0) -> ApDepth:

@@ -3,23 +3,27 @@
 Knows nothing about torch: a bundle's reader uses it on machines that have none.
 """
 
-from apdepth_deploy.spec.model_spec import (
+from apdepth_deploy.spec.conventions import (
     CONVENTIONS,
+    Conventions,
+    conventions_from_json,
+    named_conventions,
+    with_prior_side,
+)
+from apdepth_deploy.spec.model_spec import (
+    VAE_SIDES,
+    ModelSpec,
+    is_tiny_vae,
+    with_vae_config,
+    without_prior,
+)
+from apdepth_deploy.spec.presets import (
     DEPTH_ANYTHING_V2,
     PRESETS,
     TAESD,
-    VAE_SIDES,
-    Conventions,
-    ModelSpec,
-    conventions_from_json,
-    is_tiny_vae,
-    named_conventions,
     preset,
     prior_licence,
     tiny_vae_layout,
-    with_prior_side,
-    with_vae_config,
-    without_prior,
 )
 
 __all__ = [

@@ -11,6 +11,7 @@ Arguments::Arguments(int argc, char **argv, const std::vector<std::string> &know
             words.push_back(word);
             continue;
         }
+        if (word == "-h" || word == "--help" || word == "--version") throw Question{word};
         if (std::find(known.begin(), known.end(), word) == known.end())
             throw WrongUse("unknown option " + word);
         if (i + 1 == argc) throw WrongUse(word + " needs a value");
@@ -33,7 +34,7 @@ int Arguments::number(const std::string &name, int otherwise) const {
 }
 
 apdepth_options Arguments::open_options() const {
-    apdepth_options options_ = apdepth_default_options();
+    apdepth_options options_{};
     options_.backend = get("--backend");
     options_.precision = get("--precision");
     options_.device = get("--device");
@@ -43,6 +44,10 @@ apdepth_options Arguments::open_options() const {
 int run_program(const char *usage, const std::function<void()> &work) {
     try {
         work();
+        return 0;
+    } catch (const Question &question) {
+        if (question.word == "--version") std::printf("%s\n", apdepth_version());
+        else std::printf("%s", usage);
         return 0;
     } catch (const WrongUse &error) {
         std::fprintf(stderr, "error: %s\n%s", error.what(), usage);

@@ -14,12 +14,17 @@ struct WrongUse : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// -h, --help or --version: it is answered in place of the work.
+struct Question {
+    std::string word;
+};
+
 // Words without a dash in order, and the options: "--name VALUE".
 struct Arguments {
     std::vector<std::string> words;
     std::map<std::string, std::string> options;
 
-    // Throws WrongUse for an option that is not in `known`, or one without its value.
+    // Throws WrongUse for an option that is not in `known`, or one without its value; a Question.
     Arguments(int argc, char **argv, const std::vector<std::string> &known);
 
     const char *get(const std::string &name) const;            // nullptr where it wasn't given
@@ -29,5 +34,5 @@ struct Arguments {
     apdepth_options open_options() const;
 };
 
-// Run a program: 0 done, 2 wrong use or bad input, with the reason on stderr.
+// Run a program: 0 done or a Question answered, 2 wrong use or bad input, the reason on stderr.
 int run_program(const char *usage, const std::function<void()> &work);

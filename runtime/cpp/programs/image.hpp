@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,17 @@ struct Image {
     int height, width;
 };
 
-// A PNG, PPM or PGM. Throws std::runtime_error.
+// What is wrong with a picture, without its name.
+struct Unreadable : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// A PNG, or a binary PPM or PGM, of the pixels that apdepth_deploy/image.py finds in it: upright,
+// without alpha, of 16 bits the share of 65535. Throws std::runtime_error for others.
 Image read_image(const std::string &path);
+
+// Throws std::runtime_error unless `path` is named as what write_pgm writes.
+void check_pgm(const std::string &path);
 
 // depth [height][width] in 0..1 as a 16-bit PGM, round(depth x 65535): whole or not at all. Throws
 // std::runtime_error.

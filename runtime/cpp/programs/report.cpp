@@ -139,6 +139,9 @@ std::string report(const std::string &bundle, const apdepth_model_info &info,
     notes.push_back(label + ", without host copies: " +
                     (on_cpu ? "a CPU has no copies to leave out" : "not offered"));
     notes.push_back(label + ", stages, layers and roofline: `apdepth-deploy profile` tells them");
+    if (info.batch.min > 1)
+        notes.push_back(label + ": the graph computes " + std::to_string(info.batch.min) +
+                        " frames for each one that the C API takes: export with --batch 1");
     const Json result = {{"label", label},
                          {"backend", info.backend},
                          {"device", info.device},

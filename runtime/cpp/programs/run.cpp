@@ -10,13 +10,15 @@ namespace {
 constexpr const char *kUsage =
     "usage: apdepth_run BUNDLE IMAGE -o DEPTH.pgm [--backend openvino|tensorrt-rtx|tensorrt]\n"
     "                   [--precision fp32|fp16|bf16] [--device cpu|cuda|cuda:N]\n"
-    "IMAGE is a PNG or PPM of the size that the bundle was exported for.\n";
+    "IMAGE is a PNG, PPM or PGM of the size that the bundle was exported for.\n"
+    "DEPTH.pgm receives 16 bits: round(depth x 65535), 0 near .. 65535 far.\n";
 
 void run(int argc, char **argv) {
     const Arguments arguments(argc, argv, {"-o", "--backend", "--precision", "--device"});
     const char *output = arguments.get("-o");
     if (arguments.words.size() != 2 || output == nullptr)
         throw WrongUse("a bundle, an image and -o are needed");
+    check_pgm(output);
     const Image image = read_image(arguments.words[1]);
     const apdepth::Predictor predictor(arguments.words[0], arguments.open_options());
     const apdepth_model_info info = predictor.info();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,14 @@ import pytest
 from PIL import Image
 
 from apdepth_deploy import load
-from apdepth_deploy.bundle import to_json
+from apdepth_deploy.bundle import to_json, version
 from apdepth_deploy.depth import to_uint16
 from apdepth_deploy.runtime.profiling.measure.profile import profile_bundle
 from apdepth_deploy.runtime.profiling.measure.results import Plan
 
 ROOT = Path(__file__).parents[3]
+#: Its depth is the mean of the channels.
+MEAN = ROOT / "runtime/cpp/tests/data/mean_bundle"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -49,7 +50,7 @@ def test_run_writes_the_depth_that_python_gives(
     output = tmp_path / "depth.pgm"
     done = program("apdepth_run", micro_bundle, tmp_path / name, "-o", output)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.startswith("openvino on cpu, fp32, fused graph")
+    assert done.stderr.startswith("openvino on cpu, fp32 fused graph computed in fp32")
     expected = to_uint16(load(micro_bundle, "onnxruntime", precision="fp32")(picture))
     found = np.asarray(Image.open(output)).astype(int)
     assert np.abs(found - expected).max() <= 66  # 1e-3
@@ -57,9 +58,8 @@ def test_run_writes_the_depth_that_python_gives(
 
 
 def test_random_weights_are_told(program: Run, cpp_build: Path, tmp_path: Path) -> None:
-    bundle = ROOT / "runtime/cpp/tests/data/mean_bundle"
     Image.new("RGB", (24, 16)).save(tmp_path / "black.png")
-    done = program("apdepth_run", bundle, tmp_path / "black.png", "-o", tmp_path / "depth.pgm")
+    done = program("apdepth_run", MEAN, tmp_path / "black.png", "-o", tmp_path / "depth.pgm")
     assert done.stderr.startswith("warning: random weights: this depth means nothing\n")
 
 
@@ -70,7 +70,10 @@ def test_random_weights_are_told(program: Run, cpp_build: Path, tmp_path: Path) 
         (("BUNDLE", "picture.png", "-o"), "-o needs a value"),
         (("BUNDLE", "picture.png", "--best", "1"), "unknown option --best"),
         (("nowhere", "picture.png", "-o", "depth.pgm"), "nowhere is no bundle"),
-        (("BUNDLE", "nowhere.png", "-o", "depth.pgm"), "nowhere.png: not a PNG, PPM or PGM"),
+        (("BUNDLE", "nowhere.png", "-o", "depth.pgm"), "nowhere.png: can't be read: No such file"),
+        (("BUNDLE", ".", "-o", "depth.pgm"), ".: can't be read: Is a directory"),
+        (("BUNDLE", "picture.png", "-o", "depth.png"), "depth.png: depth is written as 16-bit PGM"),
+        (("BUNDLE", "picture.png", "-o", ".pgm"), "can't write .pgm: it is there, and no file"),
         (("BUNDLE", "text.png", "-o", "depth.pgm"), "text.png: not a PNG, PPM or PGM"),
         (("BUNDLE", "large.png", "-o", "depth.pgm"), "not uint8 [1, 80, 120, 3]"),
         (("BUNDLE", "picture.png", "-o", "no/folder/depth.pgm"), "can't write no/folder"),
@@ -79,21 +82,47 @@ def test_random_weights_are_told(program: Run, cpp_build: Path, tmp_path: Path) 
 )
 def test_wrong_use_is_said_in_a_line(
     program: Run,
-    micro_bundle: Path,
-    picture: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: tuple[str, ...],
     why: str,
 ) -> None:
+    Image.new("RGB", (24, 16)).save(tmp_path / "picture.png")
     (tmp_path / "text.png").write_text("no picture")
     Image.new("RGB", (120, 80)).save(tmp_path / "large.png")
     (tmp_path / "depth.pgm").write_text("before")
+    (tmp_path / ".pgm").mkdir()
     monkeypatch.chdir(tmp_path)
-    done = program("apdepth_run", *[str(micro_bundle) if w == "BUNDLE" else w for w in words])
+    done = program("apdepth_run", *[str(MEAN) if w == "BUNDLE" else w for w in words])
     assert done.returncode == 2
-    assert why in done.stderr.splitlines()[0]
+    assert [why in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
+        True
+    ]
     assert (tmp_path / "depth.pgm").read_text() == "before"
+    assert not (tmp_path / "depth.png").exists()
+
+
+@pytest.mark.parametrize("name", ["apdepth_run", "apdepth_bench"])
+def test_questions_are_answered(program: Run, name: str) -> None:
+    for words in (("--help",), ("-h",), ("BUNDLE", "--backend", "openvino", "--help")):
+        done = program(name, *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"usage: {name} BUNDLE ")
+    done = program(name, "--version")
+    assert (done.returncode, done.stdout) == (0, version("apdepth-deploy") + "\n")
+
+
+def test_grey_of_ten_bits_keeps_its_scale(program: Run, tmp_path: Path) -> None:
+    """0..1023, as infrared cameras give: depth of the mean bundle is value / 1023."""
+    values = 2 * np.arange(16 * 24).reshape(16, 24)
+    (tmp_path / "grey.pgm").write_bytes(b"P5\n24 16\n1023\n" + values.astype(">u2").tobytes())
+    output = tmp_path / "depth.pgm"
+    assert program("apdepth_run", MEAN, tmp_path / "grey.pgm", "-o", output).returncode == 0
+    depth = np.asarray(Image.open(output)) / 65535
+    assert np.abs(depth - values / 1023).max() <= 1 / 255
+    again = program("apdepth_run", MEAN, output, "-o", tmp_path / "again.pgm")
+    assert again.returncode == 0, again.stderr
+    assert np.abs(np.asarray(Image.open(tmp_path / "again.pgm")) / 65535 - depth).max() <= 1 / 255
 
 
 def shape_of(value: Any) -> Any:
@@ -127,38 +156,27 @@ def test_bench_prints_the_fields_of_profile(
     assert np.isclose(timing["throughput"], 12e3 / ms.sum())
 
 
-def test_bench_takes_no_nonsense(program: Run, micro_bundle: Path) -> None:
+def test_bench_tells_of_a_graph_for_several_frames(
+    program: Run, mean_bundle: Callable[..., Path]
+) -> None:
+    for batch in (1, 4):
+        done = program("apdepth_bench", mean_bundle(batch, 16, 24), "--runs", 3)
+        report = json.loads(done.stdout)
+        notes = " ".join(report["backends"][0]["notes"])
+        assert report["frame"]["batch"] == 1
+        assert ("computes 4 frames for each one" in notes) == (batch == 4)
+
+
+def test_bench_takes_no_nonsense(program: Run) -> None:
     for words in ((), ("--runs",), ("--runs", "0"), ("--runs", "3x")):
-        bundle = (micro_bundle,) if words else ()
+        bundle = (MEAN,) if words else ()
         assert program("apdepth_bench", *bundle, *words).returncode == 2
 
 
 def test_the_overhead_program_gives_both_sides(cpp_build: Path) -> None:
-    bundle = ROOT / "runtime/cpp/tests/data/mean_bundle"
-    command = [cpp_build / "tests/apdepth_overhead", bundle, "10"]
+    command = [cpp_build / "tests/apdepth_overhead", MEAN, "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert {name: len(ms) for name, ms in json.loads(done.stdout).items()} == {
         "bare_ms": 10,
         "api_ms": 10,
     }
-
-
-def test_the_example_builds_on_the_installed_tree(cpp_build: Path, tmp_path: Path) -> None:
-    cmake = shutil.which("cmake")
-    assert cmake is not None
-    prefix, build = tmp_path / "installed", tmp_path / "build"
-    example = ROOT / "runtime/cpp/example"
-    for words in (
-        ["--install", cpp_build, "--prefix", prefix],
-        ["-S", example, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}"],
-        ["--build", build],
-    ):
-        subprocess.run([cmake, *words], check=True, capture_output=True)
-    bundle = ROOT / "runtime/cpp/tests/data/mean_bundle"
-    done = subprocess.run(
-        [build / "apdepth_example", bundle], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.endswith("depth of 24x16 from 0.502 to 0.502\n")
-    installed = {path.name for path in prefix.rglob("*") if path.is_file() or path.is_symlink()}
-    assert {"apdepth.h", "apdepth.hpp", "apdepthConfig.cmake", "apdepth.pc", "libapdepth.so",
-            "libapdepth.so.0.1", "apdepth_run", "apdepth_bench"} <= installed  # fmt: skip

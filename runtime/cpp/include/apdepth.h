@@ -27,7 +27,7 @@
  *          be running or follow.
  * Errors   Functions return APDEPTH_OK or what failed; apdepth_last_error() says why and what mends
  *          it. A call that failed wrote nothing that counts. No exception leaves the library.
- * Memory   The library keeps no pointer of yours after a call returns, except that device memory
+ * Memory   Nothing of yours is read or written after a call returns, except that device memory
  *          given to apdepth_infer_async is used until its stream has passed that work.
  * Versions Before 1.0 a new minor version may change structs and functions; the shared library's
  *          name says so (libapdepth.so.0.1).
@@ -62,8 +62,8 @@ typedef enum apdepth_status {
 /* An opened bundle with its engine. */
 typedef struct apdepth_handle apdepth_handle;
 
-/* How to open a bundle. Start from apdepth_default_options(); strings are copied by apdepth_open,
- * and NULL stands for the default. */
+/* How to open a bundle. Zero stands for the default everywhere: start from
+ * `apdepth_options options = {0};`. Strings are copied by apdepth_open. */
 typedef struct apdepth_options {
     /* "openvino", "tensorrt-rtx", "tensorrt", or "auto" (the default): a TensorRT engine of the
      * bundle where one fits this machine, else OpenVINO. */
@@ -72,9 +72,10 @@ typedef struct apdepth_options {
     const char *precision;
     /* "cpu", "cuda", "cuda:1" and so on, or "auto" (the default). */
     const char *device;
-    /* Not 0 (the default): compare the SHA-256 of every file that is used with the manifest's. It
-     * takes about 2 to 5 seconds per gigabyte; turn it off where the files were checked before. */
-    int check_hashes;
+    /* 0 (the default): compare the SHA-256 of every file that is used with the manifest's. It takes
+     * about 2 to 5 seconds per gigabyte; not 0, where the files were checked before, leaves it out.
+     */
+    int skip_hashes;
 } apdepth_options;
 
 /* A side of a frame, or how many frames at once: min = opt = max where the graph takes one size. */
@@ -92,7 +93,7 @@ typedef struct apdepth_model_info {
     const char *model;     /* the model's name, such as "small" */
     const char *backend;   /* "openvino", "tensorrt-rtx" or "tensorrt" */
     const char *device;    /* "cpu", "cuda:0", ... */
-    const char *precision; /* "fp32", "fp16" or "bf16" */
+    const char *precision; /* of the weights: "fp32", "fp16" or "bf16"; OpenVINO computes in fp32 */
     const char *reason;    /* why this backend was chosen, in words */
     const char *warning;   /* what is known to go wrong with this engine here, or NULL */
 } apdepth_model_info;
@@ -100,20 +101,24 @@ typedef struct apdepth_model_info {
 /* The library's version, "MAJOR.MINOR.PATCH". Never freed. */
 APDEPTH_API const char *apdepth_version(void);
 
-/* The options that apdepth_open takes for NULL. */
+/* The options that apdepth_open takes for NULL: all zeros. */
 APDEPTH_API apdepth_options apdepth_default_options(void);
 
 /* Open a bundle: read and check its manifest, check its files, and load its engine.
  *
  * bundle   the folder; UTF-8, ended by 0.
  * options  how, or NULL for the defaults. Not kept.
- * out      receives the handle, to be closed by apdepth_close; NULL where opening fails.
+ * out      receives the handle, to be closed by apdepth_close; NULL where opening fails, whatever
+ *          it held before: close an earlier handle first.
  *
  * Takes seconds for a full-size model. The first inference may take longer than later ones. On
  * TensorRT for RTX, kernels are compiled at the first start on a machine, and kept in the folder
  * that the Python package uses ($XDG_CACHE_HOME/apdepth-deploy).
  *
- * APDEPTH_USAGE_ERROR    a null pointer; an unknown backend, precision or device.
+ * The NVIDIA driver is asked only where a GPU could run the bundle: not for device "cpu" or backend
+ * "openvino", nor for "auto" where the bundle has no engine for this build.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer, an empty path; an unknown backend, precision or device.
  * APDEPTH_BUNDLE_ERROR   no bundle, a path that leaves it, a missing file, another size or hash, an
  *                        unknown schema_version. The message names it.
  * APDEPTH_BACKEND_ERROR  the backend isn't in this build, or can't run this bundle on this machine.
@@ -126,7 +131,8 @@ APDEPTH_API apdepth_status apdepth_open(const char *bundle, const apdepth_option
  * rgb            uint8 RGB, row y at rgb + y * stride; read only. Where stride is 3 * width the
  *                frame isn't copied on its way to a CPU engine.
  * height, width  the frame's size in pixels: within info's ranges and a multiple of its stride.
- * stride         bytes from one row to the next, at least 3 * width.
+ * stride         bytes from one row down to the next, at least 3 * width. It counts upwards only:
+ *                a frame stored from the bottom up is turned by the caller.
  * depth          receives float32 [height][width] without gaps, 4 * height * width bytes.
  *
  * A graph for several frames at once runs filled with copies of this one. Calls from several
@@ -134,7 +140,8 @@ APDEPTH_API apdepth_status apdepth_open(const char *bundle, const apdepth_option
  * the handle keeps for later calls.
  *
  * APDEPTH_USAGE_ERROR    a null pointer.
- * APDEPTH_IMAGE_ERROR    a size that the graph doesn't take, or a stride that is too small.
+ * APDEPTH_IMAGE_ERROR    a size that the graph doesn't take, or a stride that is too small, or one
+ *                        that no memory holds.
  * APDEPTH_BACKEND_ERROR  the engine failed.
  */
 APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *rgb, int height,
@@ -166,8 +173,9 @@ APDEPTH_API apdepth_status apdepth_infer_async(apdepth_handle *model, const uint
 /* Fill `info`. Fails for a null pointer alone (APDEPTH_USAGE_ERROR). */
 APDEPTH_API apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *info);
 
-/* Why the last call on this thread that failed did so: one or two lines of UTF-8, never NULL.
- * Valid until this thread's next call of a function that returns a status. */
+/* Why the last call on this thread that failed did so: one or two lines of UTF-8, never NULL. A call
+ * that succeeds leaves it as it is: read it where a status says so. Valid until this thread's next
+ * call of a function that returns a status. */
 APDEPTH_API const char *apdepth_last_error(void);
 
 /* Free the handle and its engine; waits for what apdepth_infer_async queued. NULL is no error. */

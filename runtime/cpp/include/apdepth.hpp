@@ -49,38 +49,34 @@ class DepthView {
 };
 
 // An opened bundle. May be shared by threads; must not be moved from or destroyed while one infers.
+// Its functions throw Error and nothing else.
 class Predictor {
   public:
-    // Throws Error. `options`: start from apdepth_default_options().
-    explicit Predictor(const std::string &bundle,
-                       const apdepth_options &options = apdepth_default_options()) {
+    explicit Predictor(const std::string &bundle, const apdepth_options &options = {}) {
         apdepth_handle *opened = nullptr;
         check(apdepth_open(bundle.c_str(), &options, &opened));
         model_.reset(opened);
     }
 
-    // float32 [height][width], 0 near .. 1 far. Throws Error.
+    // float32 [height][width], 0 near .. 1 far.
     std::vector<float> operator()(const ImageView &image) const {
-        if (image.height < 0 || image.width < 0)
-            throw Error(APDEPTH_IMAGE_ERROR, "a frame has no negative side");
-        std::vector<float> depth(static_cast<std::size_t>(image.height) *
-                                 static_cast<std::size_t>(image.width));
+        std::vector<float> depth = room(image);
         infer(image, depth);
         return depth;
     }
 
-    // The same into memory of the caller's, of height * width floats. Throws Error.
+    // The same into memory of the caller's, of height * width floats.
     void infer(const ImageView &image, DepthView depth) const {
         const auto height = static_cast<std::size_t>(image.height);
         const auto width = static_cast<std::size_t>(image.width);
-        if (image.height > 0 && image.width > 0 && depth.size() / width < height)
+        if (takes(image) && depth.size() / width < height)
             throw Error(APDEPTH_USAGE_ERROR, "depth has less room than height * width floats");
         const std::size_t stride = image.stride == 0 ? 3 * width : image.stride;
         check(apdepth_infer(model_.get(), image.data, image.height, image.width, stride,
                             depth.data()));
     }
 
-    // Frames and depth on the GPU, on the caller's stream: see apdepth_infer_async. Throws Error.
+    // Frames and depth on the GPU, on the caller's stream: see apdepth_infer_async.
     void infer_async(const std::uint8_t *rgb, int batch, int height, int width, float *depth,
                      void *cuda_stream) const {
         check(apdepth_infer_async(model_.get(), rgb, batch, height, width, depth, cuda_stream));
@@ -97,6 +93,26 @@ class Predictor {
     struct Close {
         void operator()(apdepth_handle *model) const noexcept { apdepth_close(model); }
     };
+
+    bool takes(const ImageView &image) const {
+        const apdepth_model_info found = info();
+        const auto within = [](int side, const apdepth_range &range) {
+            return range.min <= side && side <= range.max;
+        };
+        return within(image.height, found.height) && within(image.width, found.width);
+    }
+
+    // Memory for a frame's depth; none for a size that the graph doesn't take, so that a wrong size
+    // is refused by that name and not for want of memory.
+    std::vector<float> room(const ImageView &image) const {
+        if (!takes(image)) return {};
+        try {
+            return std::vector<float>(static_cast<std::size_t>(image.height) *
+                                      static_cast<std::size_t>(image.width));
+        } catch (const std::exception &) {  // bad_alloc, or length_error
+            throw Error(APDEPTH_MEMORY_ERROR, "no memory left for this frame's depth");
+        }
+    }
 
     static void check(apdepth_status status) {
         if (status != APDEPTH_OK) throw Error(status, apdepth_last_error());

@@ -2,7 +2,9 @@
 #include "apdepth.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <new>
 #include <string>
@@ -60,7 +62,7 @@ Wanted wanted_of(const apdepth_options *given) {
     if (given->backend != nullptr) wanted.backend = given->backend;
     if (given->precision != nullptr) wanted.precision = given->precision;
     if (given->device != nullptr) wanted.device = given->device;
-    wanted.check_hashes = given->check_hashes != 0;
+    wanted.check_hashes = given->skip_hashes == 0;
     return wanted;
 }
 
@@ -69,6 +71,10 @@ void check_stride(const Frame &image) {
         throw ImageError("a stride of " + std::to_string(image.stride) +
                          " bytes is less than a row of " + std::to_string(image.width) +
                          " RGB pixels: it must be " + std::to_string(image.row()) + " or more");
+    constexpr auto most = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
+    if (image.stride > most / static_cast<std::size_t>(image.height))
+        throw ImageError("a stride of " + std::to_string(image.stride) +
+                         " bytes leads out of memory: rows lie from the top down, a stride apart");
 }
 
 }  // namespace
@@ -84,7 +90,7 @@ const char *apdepth_version(void) {
     return APDEPTH_JOINED(APDEPTH_VERSION_MAJOR, APDEPTH_VERSION_MINOR, APDEPTH_VERSION_PATCH);
 }
 
-apdepth_options apdepth_default_options(void) { return {nullptr, nullptr, nullptr, 1}; }
+apdepth_options apdepth_default_options(void) { return {}; }
 
 apdepth_status apdepth_open(const char *bundle, const apdepth_options *options,
                             apdepth_handle **out) {
@@ -92,6 +98,7 @@ apdepth_status apdepth_open(const char *bundle, const apdepth_options *options,
         require(out, "out");
         *out = nullptr;
         require(bundle, "bundle");
+        if (*bundle == '\0') throw UsageError("bundle is an empty path: name the bundle's folder");
         const Wanted wanted = wanted_of(options);
         const Bundle opened = Bundle::open(bundle);
         auto handle = std::make_unique<apdepth_handle>();
@@ -107,11 +114,11 @@ apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *rgb, int heig
     return guarded([&] {
         require(model, "model");
         require(rgb, "rgb");
-        require(depth, "depth");
         Runner &runner = *model->runner;
         check_size(runner, runner.frame.batch.min, height, width);
         const Frame image{rgb, height, width, stride};
         check_stride(image);
+        require(depth, "depth");
         runner.infer(image, depth);
     });
 }

@@ -15,6 +15,7 @@
 #endif
 #ifdef APDEPTH_WITH_TENSORRT
 #include "tensorrt/runner.hpp"
+#include "tensorrt/version.hpp"
 #endif
 
 namespace apdepth::detail {
@@ -40,6 +41,15 @@ std::optional<int> cuda_ordinal(const std::string &device) {
     const bool digits = number.find_first_not_of("0123456789") == std::string::npos;
     if (!digits || number.empty() || number.size() > 4) return std::nullopt;
     return std::stoi(number);
+}
+
+bool is_in_this_build(const std::string &target) {
+#ifdef APDEPTH_WITH_TENSORRT
+    return target == tensorrt::kTarget;
+#else
+    static_cast<void>(target);
+    return false;
+#endif
 }
 
 void check_names(const Wanted &wanted) {
@@ -86,19 +96,15 @@ const Graph &choose_graph(const Bundle &bundle, const std::optional<std::string>
 }
 
 std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted,
-                                      const Machine &machine, const std::string &skipped) {
+                                      const std::string &why) {
     if (cuda_ordinal(wanted.device))
         throw UsageError("openvino runs on the CPU, not on " + wanted.device +
                          ": use backend tensorrt-rtx or tensorrt, or device auto");
     const Graph &graph = choose_graph(bundle, wanted.precision);
     if (wanted.check_hashes)
         for (const std::string &file : {graph.file, graph.data}) bundle.check_hash(file);
-    const bool asked = wanted.backend == "openvino" || wanted.device == "cpu";
-    const std::string why = asked                  ? "as asked"
-                            : machine.gpus.empty() ? "no CUDA here"
-                                                   : "on the CPU";
     const std::string reason =
-        "openvino on cpu, " + graph.precision + ", fused graph: " + why + skipped;
+        "openvino on cpu, " + graph.precision + " fused graph computed in fp32: " + why;
 #ifdef APDEPTH_WITH_OPENVINO
     auto runner = make_openvino_runner(bundle, graph);
     runner->reason = reason;
@@ -110,46 +116,63 @@ std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted
 #endif
 }
 
-struct PassedOver {
-    std::string target, why;
-};
+// The backends that could run an engine of this bundle here, best first: all of them where a GPU
+// was asked for.
+Words targets_to_try(const Bundle &bundle, const Wanted &wanted) {
+    if (wanted.device == "cpu") return {};
+    Words targets;
+    for (const std::string &target : kTargets) {
+        const bool built = std::any_of(bundle.engines.begin(), bundle.engines.end(),
+                                       [&](const Engine &one) { return one.target == target; });
+        if (cuda_ordinal(wanted.device) || (built && is_in_this_build(target)))
+            targets.push_back(target);
+    }
+    return targets;
+}
 
-// Why TensorRT was passed over, where it could be expected to run.
-std::string skipped_text(const Bundle &bundle, const std::vector<PassedOver> &passed_over,
-                         const Machine &machine) {
-    Words built;
-    for (const Engine &engine : bundle.engines) built.push_back(engine.target);
-    if (built.empty() && !passed_over.empty() && !machine.gpus.empty())
-        return "; no TensorRT engine is built";
-    std::string text;
-    for (const PassedOver &one : passed_over)
-        if (has(built, one.target)) text += "; not " + one.target + ": " + one.why;
-    return text;
+// Whether the NVIDIA driver must be asked: starting it takes time, and forbids forking.
+bool needs_driver(const Bundle &bundle, const Wanted &wanted) {
+    if (wanted.backend == "openvino" || wanted.device == "cpu") return false;
+    return wanted.backend != "auto" || !targets_to_try(bundle, wanted).empty();
+}
+
+// Why no engine of the bundle runs, where none was tried.
+std::string untried(const Bundle &bundle) {
+    if (bundle.engines.empty()) return "the bundle has no TensorRT engine";
+    Words targets;
+    for (const Engine &engine : bundle.engines) targets.push_back(engine.target);
+    return joined(targets) + " is not in this build of libapdepth";
 }
 
 // An engine where one fits, else OpenVINO.
 std::unique_ptr<Runner> load_any(const Bundle &bundle, const Wanted &wanted,
                                  const Machine &machine) {
-    std::vector<PassedOver> passed_over;
-    for (const std::string &target : wanted.device == "cpu" ? Words{} : kTargets) {
+    if (wanted.device == "cpu") return load_openvino(bundle, wanted, "as asked");
+    if (cuda_ordinal(wanted.device) && machine.gpus.empty())
+        throw BackendError(wanted.device +
+                           " needs an NVIDIA GPU and its driver, and this machine has none: use "
+                           "device cpu");
+    Words reasons;
+    for (const std::string &target : targets_to_try(bundle, wanted)) {
+        std::string why;
         try {
             return load_engine(bundle, target, wanted, machine);
         } catch (const UnfitError &error) {
-            passed_over.push_back({target, error.why});
+            why = error.why;
         } catch (const BackendError &error) {
-            passed_over.push_back({target, error.what()});
+            why = error.what();
         }
+        const bool says_whose = why.find(target) != std::string::npos;
+        reasons.push_back(says_whose ? why : "not " + target + ": " + why);
     }
-    if (cuda_ordinal(wanted.device) && !passed_over.empty()) {
-        std::string text = "no TensorRT engine runs on " + wanted.device;
-        for (const PassedOver &one : passed_over) text += "; not " + one.target + ": " + one.why;
-        throw BackendError(text);
-    }
-    const std::string skipped = skipped_text(bundle, passed_over, machine);
+    std::string why = reasons.empty() ? untried(bundle) : reasons.front();
+    for (std::size_t i = 1; i < reasons.size(); ++i) why += "; " + reasons[i];
+    if (cuda_ordinal(wanted.device))
+        throw BackendError("no TensorRT engine runs on " + wanted.device + ": " + why);
     try {
-        return load_openvino(bundle, wanted, machine, skipped);
+        return load_openvino(bundle, wanted, why);
     } catch (const BackendError &error) {
-        throw BackendError(error.what() + skipped);
+        throw BackendError(error.what() + ("; " + why));
     }
 }
 
@@ -157,10 +180,10 @@ std::unique_ptr<Runner> load_any(const Bundle &bundle, const Wanted &wanted,
 
 std::unique_ptr<Runner> load(const Bundle &bundle, const Wanted &wanted) {
     check_names(wanted);
-    const Machine machine = this_machine();
+    const Machine machine = this_machine(needs_driver(bundle, wanted));
     std::unique_ptr<Runner> runner;
     if (wanted.backend == "auto") runner = load_any(bundle, wanted, machine);
-    else if (wanted.backend == "openvino") runner = load_openvino(bundle, wanted, machine, "");
+    else if (wanted.backend == "openvino") runner = load_openvino(bundle, wanted, "as asked");
     else runner = load_engine(bundle, wanted.backend, wanted, machine);
     runner->stride = bundle.stride;
     return runner;

@@ -83,6 +83,8 @@ std::optional<std::string> version_of(const std::string &target) {
 
 }  // namespace
 
-Machine this_machine() { return {nvidia_gpus(), platform(), version_of}; }
+Machine this_machine(bool asks_driver) {
+    return {asks_driver ? nvidia_gpus() : std::vector<Gpu>{}, platform(), version_of};
+}
 
 }  // namespace apdepth::detail

@@ -21,6 +21,7 @@ struct Machine {
     std::function<std::optional<std::string>(const std::string &target)> tensorrt_version;
 };
 
-Machine this_machine();
+// `asks_driver`: whether GPUs are looked for, which starts NVIDIA's driver in this process.
+Machine this_machine(bool asks_driver = true);
 
 }  // namespace apdepth::detail

@@ -24,12 +24,14 @@ void check_size(const Runner &runner, int batch, int height, int width) {
     if (within(batch, takes.batch) && within(height, takes.height, runner.stride) &&
         within(width, takes.width, runner.stride))
         return;
-    throw ImageError("this " + std::string(runner.backend == "openvino" ? "graph" : "engine") +
-                     " takes frames uint8 [" + extent_text(takes.batch) + ", " +
-                     extent_text(takes.height) + ", " + extent_text(takes.width) +
-                     ", 3], not uint8 [" + std::to_string(batch) + ", " + std::to_string(height) +
-                     ", " + std::to_string(width) +
-                     ", 3]: resize the frame, or export at the camera's size");
+    const bool ranges = takes.height.min < takes.height.max || takes.width.min < takes.width.max;
+    throw ImageError(
+        "this " + std::string(runner.backend == "openvino" ? "graph" : "engine") +
+        " takes frames uint8 [" + extent_text(takes.batch) + ", " + extent_text(takes.height) +
+        ", " + extent_text(takes.width) + ", 3]" +
+        (ranges ? " with sides in multiples of " + std::to_string(runner.stride) : "") +
+        ", not uint8 [" + std::to_string(batch) + ", " + std::to_string(height) + ", " +
+        std::to_string(width) + ", 3]: resize the frame, or export at the camera's size");
 }
 
 void copy_frame(const Frame &image, int copies, std::uint8_t *target) {

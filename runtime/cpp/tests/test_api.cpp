@@ -1,6 +1,9 @@
 // The C API and the header on top of it, on OpenVINO.
 #include <cstring>
+#include <limits>
 #include <vector>
+
+#include <sys/mman.h>
 
 #include "apdepth.hpp"
 #include "bundles.hpp"
@@ -25,7 +28,8 @@ void info_is_the_manifests() {
     CHECK(info.random_weights != 0 && info.warning == nullptr);
     CHECK(std::strcmp(info.backend, "openvino") == 0 && std::strcmp(info.device, "cpu") == 0);
     CHECK(std::strcmp(info.model, "mean") == 0 && std::strcmp(info.precision, "fp32") == 0);
-    CHECK_TEXT(info.reason, "openvino on cpu, fp32, fused graph");
+    CHECK(std::string(info.reason) ==
+          "openvino on cpu, fp32 fused graph computed in fp32: the bundle has no TensorRT engine");
     apdepth_close(model);
 }
 
@@ -55,8 +59,38 @@ void frames_that_the_graph_does_not_take() {
     CHECK_FAILS(infer(-16, -24, 72), APDEPTH_IMAGE_ERROR, "[1, -16, -24, 3]");
     CHECK_FAILS(infer(kHeight, kWidth, 71), APDEPTH_IMAGE_ERROR, "it must be 72 or more");
     CHECK_FAILS(infer(kHeight, kWidth, 0), APDEPTH_IMAGE_ERROR, "a stride of 0 bytes");
+    CHECK_FAILS(infer(kHeight, kWidth, static_cast<std::size_t>(-72)), APDEPTH_IMAGE_ERROR,
+                "a stride of 18446744073709551544 bytes leads out of memory");
+    CHECK_FAILS(infer(kHeight, kWidth, SIZE_MAX / 2 / kHeight + 1), APDEPTH_IMAGE_ERROR,
+                "leads out of memory");
     for (const float value : depth) CHECK(value == -1.0f);
     apdepth_close(model);
+}
+
+// Memory that a call was given may go at once: whatever touched it later would crash.
+void memory_of_earlier_calls_is_not_touched() {
+    apdepth_handle *model = open_mean();
+    constexpr std::size_t kBytes = 4096;
+    for (unsigned seed = 0; seed < 3; ++seed) {
+        void *pages =
+            mmap(nullptr, 2 * kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(pages != MAP_FAILED);
+        auto *rgb = static_cast<std::uint8_t *>(pages);
+        auto *depth = reinterpret_cast<float *>(rgb + kBytes);
+        const std::vector<std::uint8_t> frame = make_frame(seed);
+        std::memcpy(rgb, frame.data(), frame.size());
+        CHECK(mprotect(rgb, kBytes, PROT_READ) == 0);
+        CHECK(apdepth_infer(model, rgb, kHeight, kWidth, 3 * kWidth, depth) == APDEPTH_OK);
+        CHECK(is_mean({depth, depth + kHeight * kWidth}, frame));
+        CHECK(munmap(pages, 2 * kBytes) == 0);
+    }
+    apdepth_close(model);
+}
+
+void the_last_error_outlives_success() {
+    CHECK_FAILS(apdepth_info(nullptr, nullptr), APDEPTH_USAGE_ERROR, "model is NULL");
+    apdepth_close(open_mean());
+    CHECK_TEXT(apdepth_last_error(), "model is NULL");
 }
 
 void null_pointers() {
@@ -106,25 +140,46 @@ void options_that_can_not_work() {
     CHECK(model == nullptr);
 }
 
+// The status of the Error that `work` must throw.
+template <class Work>
+apdepth_status thrown(Work work) {
+    try {
+        work();
+    } catch (const apdepth::Error &error) {
+        CHECK(std::string(error.what()) == apdepth_last_error() ||
+              error.status() == APDEPTH_USAGE_ERROR);
+        return error.status();
+    }
+    return APDEPTH_OK;
+}
+
 void the_header_for_cpp() {
     const apdepth::Predictor predictor(mean_bundle());
     CHECK(predictor.info().width.opt == kWidth);
     const std::vector<std::uint8_t> frame = make_frame(9, 100);
     CHECK(is_mean(predictor({frame.data(), kHeight, kWidth, 100}), frame, 100));
     std::vector<float> depth(kHeight * kWidth - 1);
-    try {
-        predictor.infer({frame.data(), kHeight, kWidth, 100}, depth);
-        CHECK(false);
-    } catch (const apdepth::Error &error) {
-        CHECK(error.status() == APDEPTH_USAGE_ERROR);
-    }
-    try {
-        apdepth::Predictor("nowhere");
-        CHECK(false);
-    } catch (const apdepth::Error &error) {
-        CHECK(error.status() == APDEPTH_BUNDLE_ERROR);
-        CHECK_TEXT(error.what(), "nowhere is no bundle: it has no manifest.json");
-    }
+    CHECK(thrown([&] {
+              predictor.infer({frame.data(), kHeight, kWidth, 100}, depth);
+          }) == APDEPTH_USAGE_ERROR);
+    CHECK(thrown([] { apdepth::Predictor("nowhere"); }) == APDEPTH_BUNDLE_ERROR);
+    CHECK_TEXT(apdepth_last_error(), "nowhere is no bundle: it has no manifest.json");
+    CHECK(thrown([&] { predictor({nullptr, kHeight, kWidth}); }) == APDEPTH_USAGE_ERROR);
+}
+
+// Sizes that no memory holds, or that aren't any, are refused as what they are.
+void frames_of_every_size_are_refused_by_the_header_for_cpp() {
+    const apdepth::Predictor predictor(mean_bundle());
+    const std::vector<std::uint8_t> frame = make_frame(1);
+    std::vector<float> none;
+    constexpr int kLargest = std::numeric_limits<int>::max();
+    for (const int height : {0, 1, -16, kHeight, 200000, kLargest, -kLargest - 1})
+        for (const int width : {0, 1, -24, 200000, kLargest, -kLargest - 1}) {
+            CHECK(thrown([&] { predictor({frame.data(), height, width}); }) == APDEPTH_IMAGE_ERROR);
+            CHECK(thrown([&] {
+                      predictor.infer({frame.data(), height, width}, none);
+                  }) == APDEPTH_IMAGE_ERROR);
+        }
 }
 
 }  // namespace
@@ -134,7 +189,10 @@ int main() {
     info_is_the_manifests();
     depth_is_the_graphs();
     frames_that_the_graph_does_not_take();
+    memory_of_earlier_calls_is_not_touched();
+    the_last_error_outlives_success();
     null_pointers();
     options_that_can_not_work();
     the_header_for_cpp();
+    frames_of_every_size_are_refused_by_the_header_for_cpp();
 }

@@ -1,4 +1,5 @@
 // Bundles that are whole open, and everything else is refused by name.
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -13,8 +14,9 @@ namespace fs = std::filesystem;
 constexpr const char *kGraph = "onnx/fused.fp32.onnx";
 
 apdepth_status open(const std::string &bundle, bool hashes = true) {
-    apdepth_options options = apdepth_default_options();
-    options.check_hashes = hashes ? 1 : 0;
+    apdepth_options options;
+    std::memset(&options, 0, sizeof options);  // as C programs make them
+    options.skip_hashes = hashes ? 0 : 1;
     apdepth_handle *model = nullptr;
     const apdepth_status status = apdepth_open(bundle.c_str(), &options, &model);
     CHECK((status == APDEPTH_OK) == (model != nullptr));
@@ -91,6 +93,7 @@ void manifests_of_another_kind() {
     refused("{\"schema_version\": 1}", "'created' of the manifest is missing");
     fs::remove(bundle.file("manifest.json"));
     CHECK_FAILS(open(bundle.path()), APDEPTH_BUNDLE_ERROR, "is no bundle: it has no manifest.json");
+    CHECK_FAILS(open(""), APDEPTH_USAGE_ERROR, "bundle is an empty path");
     fs::create_directory(bundle.file("manifest.json"));
     CHECK_FAILS(open(bundle.path()), APDEPTH_BUNDLE_ERROR, "[Errno 21] Is a directory");
 }

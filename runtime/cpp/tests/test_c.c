@@ -6,12 +6,13 @@
 
 int main(void) {
     apdepth_handle *model = NULL;
+    apdepth_options options = {0};
     apdepth_model_info info;
     uint8_t *rgb;
     float *depth;
     int height, width, failed;
 
-    if (apdepth_open(APDEPTH_TEST_DATA "/mean_bundle", NULL, &model) != APDEPTH_OK) {
+    if (apdepth_open(APDEPTH_TEST_DATA "/mean_bundle", &options, &model) != APDEPTH_OK) {
         fprintf(stderr, "%s\n", apdepth_last_error());
         return 1;
     }

@@ -25,7 +25,7 @@ void hashes_are_the_standards() {
     CHECK(hash("abc", 1) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     CHECK(hash("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 64) ==
           "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-    for (const std::size_t part : {1, 63, 64, 65, 1000})
+    for (const std::size_t part : {1U, 63U, 64U, 65U, 1000U})
         CHECK(hash(std::string(1000000, 'a'), part) ==
               "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     CHECK(hash(std::string(55, 'a'), 7) ==

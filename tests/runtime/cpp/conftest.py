@@ -33,7 +33,7 @@ class Range(ctypes.Structure):
 class Options(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_char_p) for name in ("backend", "precision", "device")],
-        ("check_hashes", ctypes.c_int),
+        ("skip_hashes", ctypes.c_int),
     ]
 
 

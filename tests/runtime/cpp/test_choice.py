@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import types
 from collections.abc import Callable
@@ -94,6 +95,73 @@ def test_the_choice_is_pythons(
     for python, cpp in remedies.items():
         expected = expected.replace(python, cpp)
     assert done.stdout == expected + "\n"
+
+
+DRIVER = """
+#include <stdio.h>
+#include <stdlib.h>
+int cuInit(unsigned flags) {
+    fclose(fopen(getenv("STARTED"), "w"));
+    return 100;  /* CUDA_ERROR_NO_DEVICE */
+}
+"""
+NO_GPU = "needs an NVIDIA GPU and its driver, and this machine has none"
+
+
+@pytest.fixture(scope="module")
+def driver(cpp_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a libcuda.so.1 that tells of its start."""
+    folder = tmp_path_factory.mktemp("driver")
+    (folder / "driver.c").write_text(DRIVER)
+    library = folder / "libcuda.so.1"
+    command = ["cc", "-shared", "-fPIC", "-o", library, folder / "driver.c"]
+    subprocess.run(command, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("engines", [[], [FITS]])
+@pytest.mark.parametrize(
+    ("words", "starts", "says"),
+    [
+        ([], False, None),
+        (["--backend", "openvino"], False, "computed in fp32: as asked"),
+        (["--device", "cpu"], False, "computed in fp32: as asked"),
+        (["--device", "cuda"], True, f"error: cuda {NO_GPU}: use device cpu"),
+        (
+            ["--backend", "tensorrt"],
+            True,
+            f"error: tensorrt {NO_GPU}: use backend openvino, or auto",
+        ),
+    ],
+)
+def test_the_driver_is_started_only_where_a_gpu_could_be_used(
+    cpp_build: Path,
+    mean_bundle: Callable[..., Path],
+    driver: Path,
+    tmp_path: Path,
+    engines: list[dict[str, Any]],
+    words: list[str],
+    starts: bool,
+    says: str | None,
+) -> None:
+    folder = mean_bundle(1, 16, 24)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["engines"] = engines
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "black.pgm").write_bytes(b"P5 24 16 255 " + bytes(24 * 16))
+    started = tmp_path / "started"
+    done = subprocess.run(
+        [cpp_build / "programs/apdepth_run", folder, tmp_path / "black.pgm",
+         "-o", tmp_path / "depth.pgm", *words],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "LD_LIBRARY_PATH": str(driver), "STARTED": str(started)},
+    )  # fmt: skip
+    if says is None:
+        missing = "tensorrt-rtx is not in this build of libapdepth"
+        says = missing if engines else "the bundle has no TensorRT engine"
+        says = f"openvino on cpu, fp32 fused graph computed in fp32: {says}"
+    assert done.stderr.splitlines()[-1].endswith(says)
+    assert (started.exists(), done.returncode) == (starts, 2 if starts else 0)
 
 
 class FakeKernels:

@@ -38,7 +38,7 @@ test-full: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf $(TYPES) build
+	rm -rf $(TYPES) out/wheel
 	$(BIN)/python -m pip install --quiet --no-deps --target $(TYPES) .
 	MYPYPATH=$(TYPES) $(BIN)/mypy -p apdepth_deploy
 
@@ -76,10 +76,10 @@ gpu-check: $(READY)
 # Wheels for a machine that has torch and no package index, but this Python and processor:
 # python benchmarks/gpu_check.py --wheels out/gpu-wheels
 gpu-wheels: $(READY)
-	rm -rf out/gpu-wheels build
+	rm -rf out/gpu-wheels out/wheel
 	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir out/gpu-wheels \
 	    '.[export,rtx]' onnxruntime-gpu
 	rm out/gpu-wheels/torch-* out/gpu-wheels/onnxruntime-[0-9]*
 
 clean:
-	rm -rf out build $(VENV) *.egg-info
+	rm -rf out $(VENV) *.egg-info

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <memory>
 
-#include "orientation.hpp"
+#include "metadata.hpp"
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
@@ -93,15 +93,28 @@ Image colours(const stbi_uc *bytes, int size) {
         {found.get(), found.get() + 3 * std::size_t(width) * std::size_t(height)}, height, width};
 }
 
-// 16-bit grey, divided by 257.
-Image grey16(const stbi_uc *bytes, int size) {
+// The value that is white in 16 bits. A PNG's 12 significant bits should be the upper ones; many
+// infrared cameras leave them at the bottom, which the lowest bits show.
+unsigned white_of(const stbi_us *values, std::size_t count, int significant_bits) {
+    if (significant_bits < 1 || significant_bits > 15) return 65535;
+    unsigned used = 0;
+    for (std::size_t i = 0; i < count; ++i) used |= values[i];
+    const bool at_the_bottom =
+        used < 1U << significant_bits && used % (1U << (16 - significant_bits)) != 0;
+    return at_the_bottom ? (1U << significant_bits) - 1 : 65535;
+}
+
+Image grey16(const stbi_uc *bytes, int size, int significant_bits) {
     int width = 0, height = 0, channels = 0;
     const Pixels<stbi_us> found(
         stbi_load_16_from_memory(bytes, size, &width, &height, &channels, STBI_grey), &std::free);
     if (!found) throw Unreadable(stbi_failure_reason());
     Image image{{}, height, width};
-    for (std::size_t i = 0; i < std::size_t(width) * std::size_t(height); ++i)
-        image.rgb.insert(image.rgb.end(), 3, static_cast<std::uint8_t>(found.get()[i] / 257));
+    const std::size_t count = std::size_t(width) * std::size_t(height);
+    const unsigned white = white_of(found.get(), count, significant_bits);
+    for (std::size_t i = 0; i < count; ++i)
+        image.rgb.insert(image.rgb.end(), 3,
+                         static_cast<std::uint8_t>(found.get()[i] * 255U / white));
     return image;
 }
 
@@ -116,7 +129,9 @@ Image read_png(Bytes bytes) {
     const auto *data = reinterpret_cast<const stbi_uc *>(chunks.data());
     const int size = static_cast<int>(chunks.size());
     const bool is_grey16 = size > 25 && data[24] == 16 && data[25] == 0;  // of IHDR
-    return upright(is_grey16 ? grey16(data, size) : colours(data, size), metadata.orientation());
+    return upright(
+        is_grey16 ? grey16(data, size, metadata.significant_bits()) : colours(data, size),
+        metadata.orientation());
 }
 
 std::string inflated(std::string_view bytes) {

@@ -45,10 +45,18 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(kind: tuple[int, int], depth: int, extra: Chunks = [], *, adam7: bool = False) -> bytes:  # noqa: B006
+def png(
+    kind: tuple[int, int],
+    depth: int,
+    extra: Chunks = [],  # noqa: B006
+    *,
+    adam7: bool = False,
+    samples: np.ndarray | None = None,
+) -> bytes:
     """A PNG of random samples, with chunks between its heading and its pixels."""
     colour_type, channels = kind
-    samples = RNG.integers(0, 1 << depth, (HEIGHT, WIDTH, channels), np.uint16)
+    if samples is None:
+        samples = RNG.integers(0, 1 << depth, (HEIGHT, WIDTH, channels), np.uint16)
     pixels = interlaced(samples, depth) if adam7 else rows_of(samples, depth)
     heading = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, colour_type, 0, 0, adam7)
     chunks = [(b"IHDR", heading), *extra, (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
@@ -132,6 +140,13 @@ def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+TEN_BITS = RNG.integers(0, 1024, (HEIGHT, WIDTH, 1), np.uint16)
+#: 16-bit grey of which a PNG says that 10 are significant: picture, white.
+SCALED = {
+    "ten_bits_below.png": (TEN_BITS, 1023),
+    "ten_bits_above.png": (TEN_BITS << 6, 65535),
+    "more_than_ten_bits.png": (TEN_BITS << 2, 65535),
+}
 WHOLE = png(RGB, 8)
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty.png": (b"", "begins as none"),
@@ -165,6 +180,8 @@ def said(cpp_build: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     folder = tmp_path_factory.mktemp("pictures")
     pictures = {name: make() for name, make in READ.items()}
     pictures |= {name: data for name, (data, _) in REFUSED.items()}
+    for name, (samples, _) in SCALED.items():
+        pictures[name] = png(GREY, 16, [(b"sBIT", b"\x0a")], samples=samples)
     for name, data in pictures.items():
         (folder / name).write_bytes(data)
     command = [cpp_build / "tests/apdepth_pixels", *(folder / name for name in pictures)]
@@ -182,6 +199,14 @@ def test_pixels_are_those_of_python(said: dict[str, str], name: str) -> None:
     assert tuple(map(int, heading.split())) == expected.shape[:2]
     assert (np.frombuffer(found, np.uint8).reshape(expected.shape) == expected).all()
     assert expected.std() > 10
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_significant_bits_at_the_bottom_are_the_range(said: dict[str, str], name: str) -> None:
+    samples, white = SCALED[name]
+    pixels = Path(said[""], f"{name}.rgb").read_bytes().split(b"\n", 1)[1]
+    expected = (samples.astype(int) * 255 // white).repeat(3, axis=-1)
+    assert (np.frombuffer(pixels, np.uint8).reshape(expected.shape) == expected).all()
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,4 +1,4 @@
-#include "orientation.hpp"
+#include "metadata.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -76,6 +76,7 @@ std::optional<int> of_xmp(Bytes xmp) {
 
 void Metadata::add(Bytes type, Bytes data) {
     if (type == "eXIf") exif_ = data;
+    if (type == "sBIT" && !data.empty()) significant_bits_ = static_cast<unsigned char>(data[0]);
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") add_text(type, data);
 }
 

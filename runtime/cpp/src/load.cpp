@@ -172,7 +172,7 @@ std::unique_ptr<Runner> load_any(const Bundle &bundle, const Wanted &wanted,
     try {
         return load_openvino(bundle, wanted, why);
     } catch (const BackendError &error) {
-        throw BackendError(error.what() + ("; " + why));
+        throw BackendError(error.what() + (bundle.engines.empty() ? "" : "; " + why));
     }
 }
 

@@ -12,7 +12,8 @@ else()
 endif()
 
 target_sources(apdepth_objects PRIVATE
-  src/tensorrt/cuda.cpp src/tensorrt/lane.cpp src/tensorrt/log.cpp src/tensorrt/runner.cpp
+  src/tensorrt/cuda.cpp src/tensorrt/engine.cpp src/tensorrt/lane.cpp src/tensorrt/log.cpp
+  src/tensorrt/pool.cpp src/tensorrt/runner.cpp
   src/tensorrt/version.cpp)
 if(rtx_lines)
   target_sources(apdepth_objects PRIVATE src/tensorrt/rtx.cpp)

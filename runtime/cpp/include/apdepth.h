@@ -137,7 +137,8 @@ APDEPTH_API apdepth_status apdepth_open(const char *bundle, const apdepth_option
  *
  * A graph for several frames at once runs filled with copies of this one. Calls from several
  * threads run side by side as far as the engine can; each takes working memory of its own, which
- * the handle keeps for later calls.
+ * the handle keeps for later calls. So do, on TensorRT, the last four frame sizes, as far as there
+ * is room: going back to one of them costs nothing.
  *
  * APDEPTH_USAGE_ERROR    a null pointer.
  * APDEPTH_IMAGE_ERROR    a size that the graph doesn't take, or a stride that is too small, or one
@@ -151,19 +152,22 @@ APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *r
  *
  * TensorRT backends only. What you queue on the stream afterwards sees the depth.
  *
- * rgb            device pointer to uint8 [batch][height][width][3] without gaps, on the model's
- *                GPU, ready for work on `stream`.
+ * rgb            uint8 [batch][height][width][3] without gaps that the model's GPU reaches: memory
+ *                of its own, managed, or pinned and mapped (no copy on a Jetson); ready for work on
+ *                `stream`.
  * batch, height, width  as in info.
- * depth          device pointer to float32 [batch][height][width] without gaps, on the same GPU.
- * cuda_stream    a cudaStream_t (or CUstream) of that GPU, not under capture; NULL is CUDA's
- *                default stream.
+ * depth          float32 [batch][height][width] without gaps, in such memory, too.
+ * cuda_stream    a cudaStream_t (or CUstream) of that GPU's primary context, which the CUDA runtime
+ *                uses; not under capture. NULL is the legacy default stream, also where your code is
+ *                built with per-thread default streams (pass cudaStreamPerThread for yours). There
+ *                TensorRT adds synchronisations of the device: a stream that you make is faster.
  *
  * Both memories must stay until the stream has passed this work. Addresses that aren't multiples of
  * 256 cost a copy on the GPU. Work queued by one handle's calls follows each other on the GPU.
  * apdepth_close waits for it.
  *
  * APDEPTH_USAGE_ERROR    a null pointer, a backend on the CPU, a stream under capture.
- * APDEPTH_IMAGE_ERROR    a size that the engine wasn't built for.
+ * APDEPTH_IMAGE_ERROR    a size that the engine wasn't built for, memory that its GPU can't reach.
  * APDEPTH_BACKEND_ERROR  TensorRT or CUDA failed.
  */
 APDEPTH_API apdepth_status apdepth_infer_async(apdepth_handle *model, const uint8_t *rgb, int batch,

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include <dlfcn.h>
+#include "nvidia_driver.hpp"
 
 #ifdef APDEPTH_WITH_TENSORRT
 #include "tensorrt/version.hpp"
@@ -14,26 +14,23 @@ namespace {
 // The driver's calls that listing GPUs takes, by the names and values of cuda.h.
 class Driver {
   public:
-    // Stays loaded: the driver doesn't survive being closed and opened again.
-    Driver() : library_(dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL)) {}
-
     bool start() const {
-        const auto init = find<int(unsigned)>("cuInit");
+        const auto init = driver_call<int(unsigned)>("cuInit");
         return init != nullptr && init(0) == 0;
     }
 
     int count() const {
         int count = 0;
-        const auto get = find<int(int *)>("cuDeviceGetCount");
+        const auto get = driver_call<int(int *)>("cuDeviceGetCount");
         return get != nullptr && get(&count) == 0 ? count : 0;
     }
 
     Gpu gpu(int index) const {
         int device = 0, major = 0, minor = 0;
         std::array<char, 128> name{};
-        const auto get = find<int(int *, int)>("cuDeviceGet");
-        const auto get_name = find<int(char *, int, int)>("cuDeviceGetName");
-        const auto get_attribute = find<int(int *, int, int)>("cuDeviceGetAttribute");
+        const auto get = driver_call<int(int *, int)>("cuDeviceGet");
+        const auto get_name = driver_call<int(char *, int, int)>("cuDeviceGetName");
+        const auto get_attribute = driver_call<int(int *, int, int)>("cuDeviceGetAttribute");
         if (get != nullptr) get(&device, index);
         if (get_name != nullptr) get_name(name.data(), static_cast<int>(name.size()) - 1, device);
         if (get_attribute != nullptr) {
@@ -42,14 +39,6 @@ class Driver {
         }
         return {name.data(), std::to_string(major) + "." + std::to_string(minor)};
     }
-
-  private:
-    template <class Call>
-    Call *find(const char *name) const {
-        return library_ == nullptr ? nullptr : reinterpret_cast<Call *>(dlsym(library_, name));
-    }
-
-    void *library_;
 };
 
 std::vector<Gpu> nvidia_gpus() {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -117,10 +118,17 @@ class OpenVinoRunner final : public Runner {
         return lane.frames.data();
     }
 
+    // Makes a request without the pool's lock: nobody who gives one back waits for a newcomer.
     Lane take() {
+        if (std::optional<Lane> lane = take_idle()) return std::move(*lane);
+        const std::lock_guard<std::mutex> lock(making_);
+        return {model_.create_infer_request(), {}};
+    }
+
+    std::optional<Lane> take_idle() {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (free_.empty()) return {model_.create_infer_request(), {}};
-        Lane lane = std::move(free_.back());
+        if (free_.empty()) return std::nullopt;
+        std::optional<Lane> lane = std::move(free_.back());
         free_.pop_back();
         return lane;
     }
@@ -133,7 +141,7 @@ class OpenVinoRunner final : public Runner {
     ov::Core core_;
     ov::CompiledModel model_;
     bool is_dynamic_ = false;
-    std::mutex mutex_;
+    std::mutex making_, mutex_;
     std::vector<Lane> free_;
 };
 

@@ -6,7 +6,7 @@
 #
 # INCLUDE is the include/ of a checkout of NVIDIA/TensorRT, or of TensorRT for RTX. The checkout has
 # the declarations that both share: with it the source is compiled in both flavours. What rtx.cpp
-# uses only RTX's own headers declare: the tests' build compiles it against its manual's (rtx_api/).
+# uses only RTX's own headers declare: other builds of the tests run it on fake_nvidia/, by its manual.
 # PYTHON names the interpreter that has tensorrt-rtx.
 set -euo pipefail
 source="$(cd "$(dirname "$0")/.." && pwd)"
@@ -36,7 +36,7 @@ if [ "$is_rtx" -gt 0 ]; then
     exit 0
 fi
 echo "== the other flavour: TRT_MAJOR_RTX, compiled only"
-for file in lane log runner version; do
+for file in cuda engine lane log pool runner version; do
     c++ -std=c++17 -fsyntax-only -Wall -Wextra -Werror -DTRT_MAJOR_RTX=1 -I"$source/include" \
         -I"$source/src" -isystem "$include" -isystem "$cuda" "$source/src/tensorrt/$file.cpp"
     echo "compiled: $file.cpp"

@@ -1,6 +1,7 @@
 #include "cuda.hpp"
 
 #include "../error.hpp"
+#include "../nvidia_driver.hpp"
 
 namespace apdepth::detail::tensorrt {
 namespace {
@@ -11,6 +12,43 @@ int current_device() {
     int ordinal = 0;
     cudaGetDevice(&ordinal);
     return ordinal;
+}
+
+// What the CUDA runtime can't do without changing the caller's context, by the signatures of cuda.h.
+struct Driver {
+    int (*init)(unsigned) = driver_call<int(unsigned)>("cuInit");
+    int (*get)(int *, int) = driver_call<int(int *, int)>("cuDeviceGet");
+    int (*retain)(void **, int) = driver_call<int(void **, int)>("cuDevicePrimaryCtxRetain");
+    int (*release)(int) = driver_call<int(int)>("cuDevicePrimaryCtxRelease_v2");
+    int (*push)(void *) = driver_call<int(void *)>("cuCtxPushCurrent_v2");
+    int (*pop)(void **) = driver_call<int(void **)>("cuCtxPopCurrent_v2");
+    int (*describe)(int, const char **) = driver_call<int(int, const char **)>("cuGetErrorString");
+
+    bool is_there() const { return init && get && retain && release && push && pop && describe; }
+};
+
+const Driver &driver() {
+    static const Driver found;
+    if (!found.is_there())
+        throw BackendError(
+            "the NVIDIA driver can't be loaded: `apdepth-deploy doctor` shows what is there");
+    return found;
+}
+
+void check_driver(int code, const char *name, int ordinal) {
+    if (code == 0) return;
+    const char *reason = nullptr;
+    driver().describe(code, &reason);
+    throw BackendError("cuda:" + std::to_string(ordinal) + ": " + name +
+                       " failed: " + (reason == nullptr ? "unknown error" : reason) +
+                       " (CUDA error " + std::to_string(code) + ")");
+}
+
+cudaPointerAttributes attributes_of(const void *memory) {
+    cudaPointerAttributes attributes{};
+    if (cudaPointerGetAttributes(&attributes, memory) == cudaSuccess) return attributes;
+    cudaGetLastError();
+    return {};  // cudaMemoryTypeUnregistered
 }
 
 BackendError no_room(const char *kind, std::size_t bytes) {
@@ -28,12 +66,22 @@ void check(cudaError_t code, const char *call) {
                        cudaGetErrorString(code) + " (CUDA error " + std::to_string(code) + ")");
 }
 
-OnDevice::OnDevice(int ordinal) {
-    APDEPTH_CUDA(cudaGetDevice(&before_));
-    if (ordinal != before_) APDEPTH_CUDA(cudaSetDevice(ordinal));
+Device::Device(int index) : ordinal(index) {
+    check_driver(driver().init(0), "cuInit", ordinal);
+    check_driver(driver().get(&handle_, ordinal), "cuDeviceGet", ordinal);
+    check_driver(driver().retain(&context_, handle_), "cuDevicePrimaryCtxRetain", ordinal);
 }
 
-OnDevice::~OnDevice() { cudaSetDevice(before_); }
+Device::~Device() { driver().release(handle_); }
+
+OnDevice::OnDevice(const Device &device) {
+    check_driver(driver().push(device.context_), "cuCtxPushCurrent", device.ordinal);
+}
+
+OnDevice::~OnDevice() {
+    void *popped = nullptr;
+    driver().pop(&popped);
+}
 
 Stream make_stream() {
     cudaStream_t stream = nullptr;
@@ -64,14 +112,15 @@ PinnedMemory allocate_pinned(std::size_t bytes) {
 }
 
 int device_of(const void *memory) {
-    cudaPointerAttributes attributes{};
-    if (cudaPointerGetAttributes(&attributes, memory) != cudaSuccess) {
-        cudaGetLastError();
-        return -1;
-    }
-    const bool there =
-        attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
-    return there ? attributes.device : -1;
+    const cudaPointerAttributes attributes = attributes_of(memory);
+    return attributes.type == cudaMemoryTypeDevice ? attributes.device : -1;
+}
+
+void *reach(const void *memory) {
+    const cudaPointerAttributes attributes = attributes_of(memory);
+    if (attributes.type == cudaMemoryTypeUnregistered) return nullptr;
+    const int owner = device_of(memory);
+    return owner < 0 || owner == current_device() ? attributes.devicePointer : nullptr;
 }
 
 bool is_capturing(cudaStream_t stream) {

@@ -1,4 +1,4 @@
-// The CUDA runtime: as much of it as running an engine takes, checked and freed.
+// CUDA: as much of it as running an engine takes, checked and freed.
 #pragma once
 
 #include <cstddef>
@@ -15,16 +15,31 @@ void check(cudaError_t code, const char *call);
 
 #define APDEPTH_CUDA(call) ::apdepth::detail::tensorrt::check((call), #call)
 
-// Makes a device the calling thread's; what the caller had comes back at the end.
+// One GPU by its ordinal, with the context that the CUDA runtime uses there (the primary one).
+class Device {
+  public:
+    // Throws BackendError where the driver is missing or refuses.
+    explicit Device(int ordinal);
+    ~Device();
+    Device(const Device &) = delete;
+    Device &operator=(const Device &) = delete;
+
+    const int ordinal;
+
+  private:
+    friend class OnDevice;
+    int handle_ = 0;
+    void *context_ = nullptr;
+};
+
+// Makes a device the calling thread's. The context that the caller had, if any, is beneath it and
+// comes back at the end: cudaSetDevice would lose it, and start the runtime on other GPUs.
 class OnDevice {
   public:
-    explicit OnDevice(int ordinal);
+    explicit OnDevice(const Device &device);
     ~OnDevice();
     OnDevice(const OnDevice &) = delete;
     OnDevice &operator=(const OnDevice &) = delete;
-
-  private:
-    int before_ = 0;
 };
 
 // A handle of CUDA's, freed once. A device must be current where one is made.
@@ -48,8 +63,12 @@ Event make_event();
 DeviceMemory allocate(std::size_t bytes);
 PinnedMemory allocate_pinned(std::size_t bytes);
 
-// Ordinal of the device that memory lies on; -1 where CUDA doesn't know it.
+// Ordinal of the GPU whose own memory this is; -1 for other memory.
 int device_of(const void *memory);
+
+// Where the current device finds memory: its own, managed, or the host's where that is pinned and
+// mapped; nullptr for other memory.
+void *reach(const void *memory);
 
 bool is_capturing(cudaStream_t stream);
 

@@ -2,27 +2,24 @@
 // about bundles.
 #pragma once
 
-#include <array>
 #include <memory>
 
 #include <NvInferRuntime.h>
 
 #include "../runner.hpp"
 #include "cuda.hpp"
+#include "engine.hpp"
 
 namespace apdepth::detail::tensorrt {
 
-// [batch, height, width] of frames.
-using Sizes = std::array<int, 3>;
-
-// To be used by one thread at a time, with the engine's device current. Whatever stream a run is
-// queued on, it waits for the lane's last one: they share a context.
+// To be made, used and destroyed with the engine's device current, by one thread at a time, and for
+// either `infer` or `enqueue`. A call that fails leaves nothing queued.
 class Lane {
   public:
-    // Takes the context over. `captures`: capture runs in a CUDA graph; TensorRT for RTX does that
-    // by itself. Throws BackendError where there is no room.
-    Lane(nvinfer1::IExecutionContext *context, const Sizes &largest, bool captures);
-    // Waits: nothing that is queued may lose its memory.
+    // `done`: the end of what `enqueue` queued last. Lanes that share it follow each other on the
+    // GPU, whatever streams they are given. Throws BackendError where there is no room.
+    Lane(LoadedEngine &engine, cudaEvent_t done);
+    // Waits for `done`: nothing that is queued may lose its memory.
     ~Lane();
 
     // Depth of one frame, copied as often as the engine takes frames at once. Waits for it.
@@ -32,20 +29,25 @@ class Lane {
     // TensorRT can't take is served by a copy on the device.
     void enqueue(const DeviceFrames &frames);
 
-    // Whether this was the first run with these sizes: all its kernels are compiled now.
+    // Of the last run; zeros before the first. Another size costs TensorRT time and the CUDA graph.
+    const Sizes &sizes() const { return sizes_; }
+
+    // Whether that was the first one with its sizes since others: all its kernels are compiled now.
     bool is_first() const { return runs_ == 1; }
 
   private:
+    void compute(const Frame &image, int copies);
+    void queue_all(const DeviceFrames &frames);
     void reshape(const Sizes &sizes);
     void bind(void *image, void *depth);
     void queue(cudaStream_t stream);
-    void run();
     bool launch();
     Graph capture();
 
+    LoadedEngine &engine_;
+    cudaEvent_t done_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
     Stream stream_;
-    Event done_;
     DeviceMemory image_, depth_;
     PinnedMemory host_image_, host_depth_;
     Graph graph_;  // for the sizes at hand

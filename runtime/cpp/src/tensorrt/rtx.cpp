@@ -14,8 +14,8 @@ struct RtxContexts::Parts {
     std::string path;
     std::string saved;
     std::mutex mutex;
-    std::unique_ptr<nvinfer1::IRuntimeConfig> config;
     std::unique_ptr<nvinfer1::IRuntimeCache> cache;
+    std::unique_ptr<nvinfer1::IRuntimeConfig> config;  // refers to the cache: destroyed first
 };
 
 RtxContexts::RtxContexts(nvinfer1::ICudaEngine &engine, std::string cache_path)

@@ -77,11 +77,13 @@ class LoadedEngine:
 
     def enqueue(self, context: Any, stream: int) -> None:
         """Queue one run. Raises BackendError where TensorRT refuses."""
+        self._log.clear()
         if not context.execute_async_v3(stream):
             raise self._error("failed to run")
 
     def set_shapes(self, context: Any, shapes: dict[str, Shape]) -> None:
         """Set the inputs' shapes, and add the outputs' to ``shapes``."""
+        self._log.clear()
         for name in self.inputs:
             if not context.set_input_shape(name, shapes[name]):
                 raise self._error(f"refuses {name} {list(shapes[name])}")
@@ -202,15 +204,22 @@ def _fits(found: list[Any], expected: tuple[Any, ...]) -> bool:
 
 @functools.lru_cache
 def _logger(trt: Any) -> Any:
-    """TensorRT's log, kept instead of printed: the errors since ``clear``.
+    """TensorRT's log, kept instead of printed: the calling thread's errors since ``clear``.
 
     One for each TensorRT, which keeps the first it is given.
     """
+    kept = threading.local()
 
     class Log(trt.ILogger):
         def __init__(self) -> None:
             super().__init__()
-            self.errors: deque[str] = deque(maxlen=8)
+
+        @property
+        def errors(self) -> deque[str]:
+            if not hasattr(kept, "errors"):
+                kept.errors = deque(maxlen=8)
+            errors: deque[str] = kept.errors
+            return errors
 
         def clear(self) -> None:
             self.errors.clear()

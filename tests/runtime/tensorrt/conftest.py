@@ -247,8 +247,9 @@ class FakeTensorRT:
         self._driver = driver
         self._rtx = rtx
         self._contexts: list[FakeContext] = []
+        self._asked = 0  # how often for a context
         self._kernels = b"for this GPU:"
-        self._fails: dict[str, str] = {}  # step -> what the log then says
+        self._fails: dict[str, str] = {}  # step -> what the log then says, or ""
 
     def __getattr__(self, name: str) -> Any:
         only_rtx = ("CudaGraphStrategy", "DynamicShapesKernelSpecializationStrategy")
@@ -260,7 +261,7 @@ class FakeTensorRT:
         return FakeRuntime(self, log)
 
     def _fail(self, log: Any, step: str) -> bool:
-        if step in self._fails:
+        if self._fails.get(step):
             log.log(real_trt.ILogger.Severity.WARNING, "nothing to do with it")
             log.log(real_trt.ILogger.Severity.ERROR, self._fails[step])
             log.log(real_trt.ILogger.Severity.ERROR, "an echo of it")
@@ -311,6 +312,7 @@ class FakeEngine:
         return FakeRuntimeConfig(self._trt)
 
     def create_execution_context(self, runtime_config: Any = None) -> FakeContext | None:
+        self._trt._asked += 1
         if self._trt._fail(self._log, "context"):
             return None
         context = FakeContext(self, runtime_config)
@@ -340,12 +342,14 @@ class FakeRuntimeCache:
     def __init__(self, trt: FakeTensorRT) -> None:
         self._trt = trt
         self._given: bytes | None = None
+        self._serialized = 0
 
     def deserialize(self, blob: bytes) -> bool:
         self._given = bytes(blob)
         return self._given.startswith(self._trt._kernels)
 
     def serialize(self) -> Any:
+        self._serialized += 1
         return memoryview(self._trt._kernels + b" kernels")
 
 
@@ -357,9 +361,10 @@ class FakeContext:
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._threads: set[int] = set()
-        self._runs = 0
+        self._runs = self._reshaped = 0
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._reshaped += 1
         self._shapes[name] = tuple(shape)
         fixed = self._engine.get_tensor_shape(name)
         return all(axis in (-1, size) for axis, size in zip(fixed, shape, strict=True))

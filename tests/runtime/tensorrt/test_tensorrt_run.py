@@ -124,6 +124,57 @@ def test_ranges_follow_each_picture(
         np.testing.assert_allclose(predictor(frame), mean(frame), atol=1e-6)
 
 
+@pytest.fixture(params=["tensorrt", "tensorrt-rtx"])
+def ranged(request: pytest.FixtureRequest, mean_bundle: MakeBundle, add_engines: Add) -> Any:
+    """(Gpu, predictor for frames of 32x32 to 64x96)."""
+    gpu = request.getfixturevalue("gpu" if request.param == "tensorrt-rtx" else "standard_gpu")
+    folder = mean_bundle([1, 1, 2], [32, 48, 64], [32, 48, 96])
+    return gpu, load(add_engines(folder, target=request.param), request.param)
+
+
+def check_depth(predictor: Any, *sizes: tuple[int, int]) -> None:
+    for seed, size in enumerate(sizes):
+        frame = noise(*size, seed=seed)
+        np.testing.assert_allclose(predictor(frame), mean(frame), atol=1e-6)
+
+
+def test_going_back_to_a_size_costs_nothing(ranged: Any) -> None:
+    """Two cameras of different sizes: a CUDA graph for each, and no compiled kernel kept anew."""
+    gpu, predictor = ranged
+    check_depth(predictor, *[(32, 48), (64, 96)] * 2)
+    gpu.driver._calls.clear()
+    before = [context._reshaped for context in gpu.trt._contexts]
+    check_depth(predictor, *[(32, 48), (64, 96)] * 3)
+    assert [context._reshaped for context in gpu.trt._contexts] == before and len(before) == 2
+    assert "cuStreamBeginCapture" not in gpu.driver._calls
+    cache = predictor.chain._engines[0].cache
+    assert gpu.driver._calls.count("cuGraphLaunch") == (6 if cache is None else 0)
+    assert cache is None or cache._cache._serialized == 2
+
+
+def test_the_size_that_was_longest_unused_goes(ranged: Any) -> None:
+    gpu, predictor = ranged
+    sizes = [(32, 32), (32, 48), (48, 32), (48, 48), (64, 64)]
+    check_depth(predictor, *sizes)  # the last in place of the first
+    reshaped = sum(context._reshaped for context in gpu.trt._contexts)
+    check_depth(predictor, *sizes[1:])
+    assert sum(context._reshaped for context in gpu.trt._contexts) == reshaped
+    check_depth(predictor, sizes[0])
+    assert sum(context._reshaped for context in gpu.trt._contexts) == reshaped + 1
+    assert len(gpu.trt._contexts) == 4
+    cache = predictor.chain._engines[0].cache
+    assert cache is None or cache._cache._serialized == 5
+
+
+def test_without_room_one_context_serves_every_size(ranged: Any) -> None:
+    gpu, predictor = ranged
+    check_depth(predictor, (32, 48))
+    gpu.trt._fails["context"] = "Error Code 2: OutOfMemory"
+    check_depth(predictor, *[(64, 96), (32, 48)] * 2)
+    assert len(gpu.trt._contexts) == 1
+    assert gpu.trt._asked == 2  # a second one in vain, once
+
+
 def test_every_thread_has_a_context_of_its_own(
     gpu: Any, mean_bundle: MakeBundle, add_engines: Add
 ) -> None:
@@ -198,6 +249,46 @@ def test_a_failed_run_is_an_error_and_the_next_one_is_right(
         predictor(frame)
     gpu.driver._refuse.clear()
     np.testing.assert_allclose(predictor(frame), mean(frame), atol=1e-6)
+
+
+@pytest.mark.parametrize("step", ["cuEventRecord", "cuMemcpyDtoDAsync", "cuMemcpyDtoHAsync"])
+def test_a_call_that_fails_leaves_nothing_queued(
+    standard_gpu: Any, mean_bundle: MakeBundle, add_engines: Add, step: str
+) -> None:
+    """Its memory may be freed, and its context used on another stream."""
+    folder = add_engines(mean_bundle(1, 32, 48), target="tensorrt")
+    predictor, driver = load(folder, "tensorrt"), standard_gpu.driver
+    stream = int(driver.cuStreamCreate(1)[1])
+    given = standard_gpu.array(noise(1, 32, 48))
+    crooked = standard_gpu.array(np.zeros((1, 32, 48), np.float32), offset=4)
+    driver._refuse[step] = driver.CUresult(719)
+    with pytest.raises(BackendError, match=step):
+        predictor(noise(32, 48))
+        predictor.enqueue(given, stream, crooked)
+    driver._refuse.clear()
+    assert all(fake.done == len(fake.queue) for fake in driver._streams.values())
+    check_depth(predictor, (32, 48))
+
+
+def test_only_the_run_that_failed_gives_the_reason(
+    gpu: Any, mean_bundle: MakeBundle, add_engines: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was said before nor what another thread is told."""
+    predictor = load(add_engines(mean_bundle(1, 32, 48)), "tensorrt-rtx")
+    gpu.trt._fails["run"] = "Error Code 1: the first time"
+    with pytest.raises(BackendError, match="the first time"):
+        predictor(noise(32, 48))
+
+    def fail(log: Any, step: str) -> bool:
+        words = (gpu.trt.ILogger.Severity.ERROR, "another thread's")
+        thread = threading.Thread(target=log.log, args=words)
+        thread.start()
+        thread.join()
+        return step == "run"
+
+    monkeypatch.setattr(gpu.trt, "_fail", fail)
+    with pytest.raises(BackendError, match=r"failed to run \(no reason given\)"):
+        predictor(noise(32, 48))
 
 
 def test_frames_of_another_size_are_refused(

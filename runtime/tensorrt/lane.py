@@ -184,13 +184,14 @@ class Lane:
 
     def _spare(self) -> _Ready:
         """Contexts for another size: unused or new ones, else those that were longest unused."""
-        oldest = self._ready[0]
-        if oldest.runs and len(self._ready) < self._most:
+        spare = min(self._ready, key=lambda ready: ready.runs > 0)
+        if spare.runs and len(self._ready) < self._most:
             try:
-                self._ready.insert(0, self._new_contexts())
+                spare = self._new_contexts()
+                self._ready.append(spare)
             except BackendError:  # no room for more
                 self._most = len(self._ready)
-        return self._ready[0]
+        return spare
 
     def _set_shapes(self, shape: Shape) -> None:
         now, shapes = self._now, {"image": shape}

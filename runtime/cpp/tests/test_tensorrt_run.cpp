@@ -149,6 +149,19 @@ void a_stream_under_capture_is_refused() {
     CHECK(cudaGraphDestroy(graph) == cudaSuccess);
 }
 
+void a_stream_of_another_context_is_refused() {
+    Camera camera(kSmall);
+    const auto runner = open_engine();
+    cudaStream_t foreign = nullptr;
+    const Current on(fake::make_context(0));
+    CHECK(cudaStreamCreateWithFlags(&foreign, cudaStreamNonBlocking) == cudaSuccess);
+    CHECK_TEXT(failure([&] {
+                   runner->infer_async({camera.rgb, 1, 8, 16, camera.depth, foreign});
+               }),
+               "cuda:0: cudaStreamIsCapturing failed");
+    CHECK(cudaStreamDestroy(foreign) == cudaSuccess);
+}
+
 }  // namespace
 
 int main() {
@@ -158,6 +171,6 @@ int main() {
           closing_waits_for_what_is_queued, the_callers_context_is_left_alone,
           no_other_gpu_is_started, an_engine_that_cant_be_opened_dies_on_its_gpu,
           memory_that_the_gpu_reaches_is_taken, mapped_memory_gets_its_depth,
-          a_stream_under_capture_is_refused})
+          a_stream_under_capture_is_refused, a_stream_of_another_context_is_refused})
         on_new_machine(test);
 }

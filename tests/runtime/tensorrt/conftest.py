@@ -365,6 +365,8 @@ class FakeContext:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._reshaped += 1
+        if self._engine._trt._fail(self._engine._log, "shape"):
+            return False
         self._shapes[name] = tuple(shape)
         fixed = self._engine.get_tensor_shape(name)
         return all(axis in (-1, size) for axis, size in zip(fixed, shape, strict=True))

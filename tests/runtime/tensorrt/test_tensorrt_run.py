@@ -175,6 +175,18 @@ def test_without_room_one_context_serves_every_size(ranged: Any) -> None:
     assert gpu.trt._asked == 2  # a second one in vain, once
 
 
+def test_a_size_that_is_refused_takes_no_contexts(ranged: Any) -> None:
+    gpu, predictor = ranged
+    check_depth(predictor, (32, 48))
+    gpu.trt._fails["shape"] = "why"
+    for _ in range(3):
+        with pytest.raises(BackendError, match=r"refuses image \[1, 64, 96, 3\] \(why\)"):
+            predictor(noise(64, 96))
+    gpu.trt._fails.clear()
+    check_depth(predictor, (64, 96), (32, 48))
+    assert len(gpu.trt._contexts) == 2
+
+
 def test_every_thread_has_a_context_of_its_own(
     gpu: Any, mean_bundle: MakeBundle, add_engines: Add
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from apdepth_deploy.console import open_streams, say
 from apdepth_deploy.errors import ApDepthError
 
 #: Verb -> (module with a typer ``app`` of that one command, line in the help).
@@ -102,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     130 is the shell's code for an interrupt. Errors go to stderr. Without arguments, the help.
     """
+    open_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -148,7 +150,7 @@ def _report(error: BaseException) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     return code
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from apdepth_deploy.files import atomic_file
 from apdepth_deploy.image import DepthArray
@@ -29,6 +32,23 @@ _STOPS = np.array(
     ],
     dtype=np.float64,
 )
+#: The colours in 4097 steps, finer than a channel's own.
+_COLOURS = (
+    np.stack(
+        [
+            np.interp(np.linspace(0, len(_STOPS) - 1, 4097), np.arange(len(_STOPS)), channel)
+            for channel in _STOPS.T
+        ],
+        axis=-1,
+    )
+    .round()
+    .astype(np.uint8)
+)
+_STRIP = 1 << 20
+#: What a PNG of ours says of itself, right behind its header.
+_SOFTWARE = ("Software", "apdepth-deploy")
+_MARK = b"tEXt" + "\0".join(_SOFTWARE).encode()
+_HEAD = 100
 
 
 def write_depth(depth: DepthArray, folder: Path, stem: str) -> list[Path]:
@@ -39,39 +59,67 @@ def write_depth(depth: DepthArray, folder: Path, stem: str) -> list[Path]:
 
     Raises OutputError where a file can't be written.
     """
-    contents = (_png(to_uint16(depth)), _npy(depth), _png(colorize(depth)))
     paths = [folder / f"{stem}{ending}" for ending in ENDINGS]
-    for path, content in zip(paths, contents, strict=True):
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(content)
+    writers = (
+        lambda file: _write_png(to_uint16(depth), file),
+        lambda file: _write_npy(depth, file),
+        lambda file: _write_png(colorize(depth), file),
+    )
+    for path, write in zip(paths, writers, strict=True):
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            write(file)
     return paths
 
 
-# Encoded in memory: Pillow and numpy hide the reason when a write of their own fails.
+def is_result(path: Path) -> bool:
+    """Whether ``path`` is a picture that ``write_depth`` wrote: its first bytes say so."""
+    if not path.name.endswith(ENDINGS):
+        return False
+    try:
+        with path.open("rb") as file:
+            return _MARK in file.read(_HEAD)
+    except OSError:
+        return False
 
 
-def _png(picture: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG")
-    return file.getvalue()
+# Pillow and numpy hide the reason when a write of their own fails: both are given no real file.
 
 
-def _npy(array: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
+def _write_png(picture: NDArray[Any], file: BinaryIO) -> None:
+    encoded = io.BytesIO()
+    text = PngInfo()
+    text.add_text(*_SOFTWARE)
+    Image.fromarray(picture).save(encoded, format="PNG", pnginfo=text)
+    file.write(encoded.getbuffer())
+
+
+def _write_npy(array: NDArray[Any], file: BinaryIO) -> None:
+    np.save(SimpleNamespace(write=file.write), array)
 
 
 def to_uint16(depth: DepthArray) -> NDArray[np.uint16]:
     """float32 [H,W] in [0, 1] -> uint16 [H,W], 65535 = far."""
-    scaled: NDArray[np.float64] = np.multiply(depth.clip(0.0, 1.0), 65535.0, dtype=np.float64)
-    return np.rint(scaled).astype(np.uint16)
+    result = np.empty(depth.shape, dtype=np.uint16)
+    for rows in _strips(depth):
+        scaled: NDArray[np.float64] = np.multiply(
+            depth[rows].clip(0.0, 1.0), 65535.0, dtype=np.float64
+        )
+        result[rows] = np.rint(scaled)
+    return result
 
 
 def colorize(depth: DepthArray) -> NDArray[np.uint8]:
     """float32 [H,W] -> uint8 RGB [H,W,3]: near warm and bright, far cold and dark."""
     low, high = float(depth.min()), float(depth.max())
-    position = (depth - low) / max(high - low, 1e-6) * (len(_STOPS) - 1)
-    table = np.arange(len(_STOPS))
-    channels = [np.interp(position, table, _STOPS[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
+    scale = (len(_COLOURS) - 1) / max(high - low, 1e-6)
+    result = np.empty((*depth.shape, 3), dtype=np.uint8)
+    for rows in _strips(depth):
+        result[rows] = _COLOURS[np.rint((depth[rows] - low) * scale).astype(np.intp)]
+    return result
+
+
+def _strips(array: NDArray[Any]) -> Iterator[slice]:
+    """Rows to work on at a time, so that what is made on the way stays small."""
+    rows = max(1, _STRIP // array.shape[1])
+    for top in range(0, array.shape[0], rows):
+        yield slice(top, top + rows)

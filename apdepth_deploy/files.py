@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import secrets
 import shutil
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,21 +33,84 @@ def output_errors(target: Path) -> Iterator[None]:
         ) from error
 
 
+#: What stands in the way of one name, while others in the same place may still be written.
+_OF_ONE_NAME = {
+    errno.ENAMETOOLONG,
+    errno.EILSEQ,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENXIO,
+}
+
+
+def concerns_one_name(error: OutputError) -> bool:
+    """Whether the next file may fare better: its name was too long, a folder bears it, ..."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_NAME
+
+
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes ``target`` on success and is gone on failure.
 
+    A link stays, and what it points to is replaced, as a program that opens it would have it. Into
+    a pipe, a terminal or a device such as /dev/null the whole is written at the end; a disk or a
+    socket is refused.
+
     Raises OutputError where it can't be written.
     """
-    temporary = _beside(target)
+    with output_errors(target):
+        mode = _mode(target)
+    if mode is None or stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        with _replacing(target) as temporary:
+            yield temporary
+    else:
+        with _filling(target, mode) as temporary:
+            yield temporary
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    place = Path(os.path.realpath(target))
+    temporary = _beside(place)
     try:
         with output_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            temporary.replace(target)
+            temporary.replace(place)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def _filling(target: Path, mode: int) -> Iterator[Path]:
+    with output_errors(target), tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+            raise OSError(errno.ENXIO, "it is a disk or a socket")
+        yield Path(folder) / "whole"
+        with (Path(folder) / "whole").open("rb") as source, target.open("wb") as stream:
+            shutil.copyfileobj(source, stream)
+
+
+def _mode(target: Path) -> int | None:
+    """The kind of what stands there, links followed; None where nothing does."""
+    try:
+        return target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_writable(target: Path) -> None:
+    """Asked before the work. Raises OutputError where a file couldn't be written."""
+    with output_errors(target):
+        mode = _mode(target)
+        if mode is None or stat.S_ISREG(mode):
+            place = Path(os.path.realpath(target)).parent
+            place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place).close()
 
 
 @contextmanager

@@ -1,42 +1,54 @@
-"""Pictures in: every format Pillow reads, upright, as uint8 RGB."""
+"""Pictures in: files as uint8 RGB, upright; arrays checked and resized."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from apdepth_deploy.errors import ImageError
+from apdepth_deploy.pictures import Picture, is_unsupported, open_picture
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+#: What a folder is searched for. The reader takes more kinds: see ``pictures``.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
 #: Below this a frame holds no more than two latents across: nothing to see depth in.
 MIN_SIDE = 16
+#: Well above the 200 million of a phone; reading this many takes 4 GB.
+MAX_PIXELS = 1 << 29
+#: Pixels converted at a time, so that what is made on the way stays small.
+_STRIP = 1 << 20
 
 ImageArray = NDArray[np.uint8]
 DepthArray = NDArray[np.float32]
 
 
 class Reading(NamedTuple):
-    """A picture as ``read_image`` gives it, and the EXIF orientation that it was turned by, 1 = not
-    at all.
-    """
+    """A picture as ``read_image`` gives it; the EXIF orientation that it was turned by, 1 = not at
+    all; and whether its file holds further pictures."""
 
     image: ImageArray
     orientation: int
+    several: bool
 
 
 def read_image(path: Path) -> ImageArray:
     """Read a picture as uint8 RGB [H,W,3]: EXIF orientation applied, alpha dropped.
 
-    Grey, palette, CMYK and 16-bit pictures are converted; 16-bit values are divided by 257.
+    Grey, palette, CMYK and 16-bit pictures are converted; 16-bit values are divided by 257. Where
+    a PNG says that fewer bits are significant and they lie at the bottom, those are the range. Of
+    several pictures in a file the first is read. Colour profiles and gamma are left alone.
 
     Raises:
-        ImageError: not a picture, truncated, of a kind without a fixed range (float), or smaller
-            than ``MIN_SIDE``.
+        ImageError: not a picture; damaged or truncated; a layout that isn't supported, or without
+            a fixed range (float); smaller than ``MIN_SIDE``, larger than ``MAX_PIXELS`` or than
+            memory.
     """
     return read_picture(path).image
 
@@ -44,42 +56,99 @@ def read_image(path: Path) -> ImageArray:
 def read_picture(path: Path) -> Reading:
     """``read_image``, with what else is known of the file."""
     try:
-        return _decode(path)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not a picture that can be read") from error
+        return _read(path)
+    except MemoryError as error:
+        raise ImageError(f"{path}: not enough memory to read a picture of this size") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: too many pixels: {error}") from error
+        raise ImageError(
+            f"{path}: too many pixels for Pillow's reader of this kind: save it as JPEG or PNG"
+        ) from error
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Exception as error:  # Pillow's decoders let a dozen unrelated types out
-        if isinstance(error, OSError) and error.strerror:
-            raise ImageError(f"{path}: can't be opened: {error.strerror}") from error
-        raise ImageError(f"{path}: damaged or truncated: {error}") from error
+        raise ImageError(f"{path}: {_reason(error)}") from error
 
 
-def _decode(path: Path) -> Reading:
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return f"can't be opened: {error.strerror}"
+    if is_unsupported(error):
+        return f"of a kind that can't be read: {error}"
+    return f"damaged or truncated: {error}"
+
+
+def _read(path: Path) -> Reading:
     if path.exists() and not path.is_file():
-        raise ImageError("not a file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's notes on metadata, and on merely large pictures
-        with Image.open(path) as opened:
-            check_size(opened.height, opened.width)
-            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-            upright = _to_rgb(ImageOps.exif_transpose(opened))
-            return Reading(np.asarray(upright, dtype=np.uint8), orientation)
+        raise ImageError("not a file: pictures are read from files alone")
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")  # Pillow's notes on metadata
+        picture = open_picture(file)
+        width, height = picture.image.size
+        check_size(height, width)
+        if height * width > MAX_PIXELS:
+            raise ImageError(
+                f"too many pixels: {width}x{height}, and the limit is {MAX_PIXELS // 1000000} "
+                "million: make it smaller first"
+            )
+        image = _decode(picture)
+        picture.image.close()  # its memory is not needed for turning
+        return Reading(_upright(image, picture.orientation), picture.orientation, picture.several)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _decode(picture: Picture) -> ImageArray:
+    """All of it, not turned yet."""
+    picture.image.load()
+    width, height = picture.image.size
+    result = np.empty((height, width, 3), dtype=np.uint8)
+    rows = max(1, _STRIP // width)
+    edges = [(top, min(top + rows, height)) for top in range(0, height, rows)]
+    white = _white(picture, edges)
+    for top, bottom in edges:
+        strip = picture.image.crop((0, top, width, bottom))
+        if strip.mode.startswith("I"):  # Pillow's own conversion would clip at 255
+            grey = _scaled(np.asarray(strip), white, picture.negative)
+            result[top:bottom] = grey[..., None]
+        else:
+            result[top:bottom] = np.asarray(_rgb(strip))
+    return result
+
+
+def _white(picture: Picture, edges: list[tuple[int, int]]) -> int:
+    """The value that is white. A PNG's 12 significant bits should be the upper ones of 16; many
+    thermal and infrared cameras leave them where they were, which their lowest bits show."""
+    bits, width = picture.significant_bits, picture.image.width
+    if picture.image.mode != "I;16" or not 0 < bits < 16:
+        return picture.white
+    used = 0
+    for top, bottom in edges:
+        used |= int(np.bitwise_or.reduce(picture.image.crop((0, top, width, bottom)), axis=None))
+    at_the_bottom = used < 1 << bits and used % (1 << 16 - bits)
+    return (1 << bits) - 1 if at_the_bottom else picture.white
+
+
+def _scaled(values: NDArray[Any], white: int, negative: bool) -> NDArray[np.uint8]:
+    if values.min() < 0 or values.max() > white:
+        raise ImageError(f"its 32-bit values leave 0..{white}: convert it to 8 or 16 bits")
+    scaled = values.astype(np.uint32) * 255 // white
+    return (255 - scaled if negative else scaled).astype(np.uint8)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("float values have no fixed range: convert it to 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("its 32-bit values leave 0..65535: convert it to 8 or 16 bits")
-        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "La":  # colours multiplied by alpha: Pillow has no direct way
+        image = image.convert("LA")
     return image.convert("RGB")
+
+
+def _upright(image: ImageArray, orientation: int) -> ImageArray:
+    """EXIF 2.3, tag 0x0112."""
+    turned = image.swapaxes(0, 1) if orientation >= 5 else image
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(turned[::rows, ::columns])
 
 
 def check_image(image: object) -> ImageArray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.console import printable, say
 
 from .backends import load
-from .folder import find_images, infer_folder
+from .folder import infer_folder
+from .search import find_images
 
 app = typer.Typer(add_completion=False)
 
@@ -39,7 +40,9 @@ def infer(
 
     A picture that fails doesn't stop the others; it is named at the end and the exit code is 1.
     """
-    jobs = find_images(images)
+    found = find_images(images)
+    for line in found.left_out:
+        say(line)
     predictor = load(
         bundle,
         backend,
@@ -48,14 +51,15 @@ def infer(
         threads=threads,
         checkpoint=checkpoint,
     )
-    print(predictor.reason, file=sys.stderr)
+    say(predictor.reason)
     for warning in predictor.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
     if Bundle.open(bundle).random_weights:
-        print("warning: the weights are random: this depth means nothing", file=sys.stderr)
-    failures = infer_folder(predictor, jobs, output)
+        say("warning: the weights are random: this depth means nothing")
+    failures = infer_folder(predictor, found.jobs, output)
     for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    print(f"{len(jobs) - len(failures)} of {len(jobs)} pictures done, depth in {output}")
+        say(f"failed: {failure}")
+    done = len(found.jobs) - len(failures)
+    print(printable(f"{done} of {len(found.jobs)} pictures done, depth in {output}"))
     if failures:
         raise SystemExit(1)

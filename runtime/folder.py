@@ -1,84 +1,21 @@
-"""Many pictures: finding them, naming their results, and going on after a failure."""
+"""Many pictures: their depth, one after the other, and going on after a failure."""
 
 from __future__ import annotations
 
-import dataclasses
-import glob
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
+from apdepth_deploy.console import is_terminal, quiet, say
 from apdepth_deploy.depth import ENDINGS, write_depth
-from apdepth_deploy.errors import ImageError, UsageError
-from apdepth_deploy.files import output_errors
-from apdepth_deploy.image import SUFFIXES, read_image
+from apdepth_deploy.errors import BackendError, ImageError, OutputError, UsageError
+from apdepth_deploy.files import concerns_one_name, output_errors
+from apdepth_deploy.image import DepthArray, read_picture
 
 from .predictor import Predictor
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One picture and the name of its results, relative to the output folder."""
-
-    image: Path
-    stem: str
-
-
-def find_images(patterns: Iterable[str]) -> list[Job]:
-    """Files as they are, folders by known endings (with sub-folders), globs expanded.
-
-    In folders, hidden files and results of earlier runs are left out. Results are named by the
-    picture's stem, with its ending where two would be the same.
-
-    Raises UsageError where a pattern matches nothing, or two results would have one name.
-    """
-    found: dict[Path, Path] = {}
-    for pattern in patterns:
-        try:
-            matches = dict(_expand(pattern))
-        except OSError as error:
-            raise UsageError(f"{pattern}: can't be looked into: {error.strerror}") from error
-        if not matches:
-            raise UsageError(f"{pattern}: no picture there ({', '.join(sorted(SUFFIXES))})")
-        found |= matches
-    stems = Counter(name.with_suffix("") for name in found.values())
-    jobs = [
-        Job(image, str(name if stems[name.with_suffix("")] > 1 else name.with_suffix("")))
-        for image, name in found.items()
-    ]
-    twice = [stem for stem, count in Counter(job.stem for job in jobs).items() if count > 1]
-    if twice:
-        raise UsageError(f"two pictures would write {twice[0]}_depth.png: run them apart")
-    return jobs
-
-
-def _expand(pattern: str) -> Iterator[tuple[Path, Path]]:
-    """(picture, name of its results with the picture's ending)."""
-    path = Path(pattern)
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            name = file.relative_to(path)
-            if any(part.startswith(".") for part in name.parts) or _is_result(file):
-                continue
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                yield file, name
-    elif path.exists() or not glob.has_magic(pattern):
-        yield path, Path(path.name)
-    else:
-        matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path's takes no absolute ones
-        for file in map(Path, sorted(matches)):
-            if file.is_file():
-                yield file, Path(file.name)
-
-
-def _is_result(file: Path) -> bool:
-    """Whether ``write_depth`` wrote it: the output folder may lie among the pictures."""
-    stem = file.name.removesuffix("_depth.png").removesuffix("_color.png")
-    return stem != file.name and file.with_name(f"{stem}_depth.npy").exists()
+from .search import Job
 
 
 def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[str]:
@@ -93,16 +30,37 @@ def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[st
     failures = []
     for job in _with_progress(jobs):
         try:
-            depth = predictor(read_image(job.image))
+            depth = _depth(predictor, job.image)
+            target = output / job.stem
+            write_depth(depth, target.parent, target.name)
         except ImageError as error:
             failures.append(str(error))
-            continue
-        if not np.isfinite(depth).all():
-            failures.append(f"{job.image}: depth has NaN or Inf; `verify` the bundle")
-            continue
-        target = output / job.stem
-        write_depth(depth, target.parent, target.name)
+        except OutputError as error:
+            if not concerns_one_name(error):
+                raise
+            failures.append(f"{job.image}: {error}")
+        except (MemoryError, BackendError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            failures.append(f"{job.image}: not enough memory for a picture of this size")
     return failures
+
+
+def _depth(predictor: Predictor, path: Path) -> DepthArray:
+    with quiet():  # libtiff prints what is wrong with a file; the exception says it, too
+        picture = read_picture(path)
+    if picture.several:
+        say(f"{path}: holds several pictures: the first is taken")
+    depth: DepthArray = predictor(picture.image)
+    if not np.isfinite(depth).all():
+        raise ImageError(f"{path}: depth has NaN or Inf; `verify` the bundle")
+    return depth
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Engines say it in their own words."""
+    words = ("bad_alloc", "out of memory", "allocate")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def _spare_images(jobs: list[Job], output: Path) -> None:
@@ -118,7 +76,7 @@ def _spare_images(jobs: list[Job], output: Path) -> None:
 
 def _with_progress(jobs: list[Job]) -> Iterable[Job]:
     """A bar on a terminal, a line per picture elsewhere."""
-    if sys.stderr.isatty():
+    if is_terminal():
         from rich.console import Console
 
         return track(jobs, description="depth", console=Console(stderr=True))
@@ -127,5 +85,5 @@ def _with_progress(jobs: list[Job]) -> Iterable[Job]:
 
 def _with_lines(jobs: list[Job]) -> Iterator[Job]:
     for number, job in enumerate(jobs, start=1):
-        print(f"[{number}/{len(jobs)}] {job.image}", file=sys.stderr, flush=True)
+        say(f"[{number}/{len(jobs)}] {job.image}")
         yield job

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from apdepth_deploy.bundle import to_json
 from apdepth_deploy.console import steps
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.files import atomic_file, output_errors
+from apdepth_deploy.files import atomic_file, check_writable
 
 from .measure.profile import profile_bundle
 from .measure.results import Plan
@@ -62,19 +61,12 @@ def profile(
         layers=layers,
     )
     if html is not None:
-        _check_writable(html)
+        if html.is_dir():
+            raise UsageError(f"--html {html} is a folder: name a file")
+        check_writable(html)  # minutes of measuring come first
     with steps() as progress:
         found = profile_bundle(bundle, plan, progress)
     if html is not None:
         with atomic_file(html) as temporary:
             temporary.write_text(html_report(found), encoding="utf-8")
     print(to_json(found) if as_json else "\n".join(describe(found)))
-
-
-def _check_writable(target: Path) -> None:
-    """Asked before minutes of measuring. Raises UsageError or OutputError."""
-    if target.is_dir():
-        raise UsageError(f"--html {target} is a folder: name a file")
-    with output_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=target.parent).close()

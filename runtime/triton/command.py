@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from apdepth_deploy.console import steps
+from apdepth_deploy.console import say, steps
 
 from .choice import Wanted
 from .repository import write_repository
@@ -48,6 +47,6 @@ def triton(
     with steps() as progress:
         choice = write_repository(bundle, output, wanted, progress)
     for note in choice.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     print(f"{name}: {choice}")
     print(f"wrote {output}")

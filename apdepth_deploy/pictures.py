@@ -32,6 +32,11 @@ _KINDS = {
     "JPEG2000": (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", "Jpeg2KImagePlugin"),
     "AVIF": (rb"....ftypavi[fs]", "AvifImagePlugin"),
 }
+_UNREADABLE = {
+    "HEIC": rb"....ftyp(he[iv][cxms]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "netpbm's PAM": rb"P7\s",
+}
 #: How Pillow says that a file may be whole and is still not for it.
 _UNSUPPORTED = re.compile(
     r"unsupported|cannot handle|not (yet )?supported|not available|unknown raw mode|no codec",
@@ -72,7 +77,10 @@ def open_picture(file: BinaryIO) -> Picture:
             except ImportError as error:
                 raise ImageError(f"this Pillow can't read {kind}: update it") from error
             return _OPEN.get(kind, _open_plain)(kind, file)
-    raise ImageError(f"not a picture that can be read ({', '.join(_KINDS)})")
+    for kind, pattern in _UNREADABLE.items():
+        if re.match(pattern, start, re.DOTALL):
+            raise ImageError(f"{kind} can't be read: save it as JPEG or PNG")
+    raise ImageError("not a picture that can be read")
 
 
 def is_unsupported(error: Exception) -> bool:

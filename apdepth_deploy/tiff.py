@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import Any, NamedTuple
 
 from PIL import Image, ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import COMPRESSION_INFO, TiffImageFile
 
 from apdepth_deploy.errors import ImageError
 
@@ -50,8 +51,10 @@ def pare(data: bytes) -> Pared:
 
     Raises ImageError where the file's directory isn't in it.
     """
+    if data.startswith(b"MM\0+"):  # Pillow takes its first bytes for an older file's
+        raise ImageError("a big-endian BigTIFF can't be read: save it as TIFF or PNG")
     order = "<" if data.startswith(b"II") else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
+    big = data[2] == 43
     header, number, count_form, entry_size = (16, "Q", "Q", 20) if big else (8, "I", "H", 12)
     (start,) = struct.unpack(order + number, data[header // 2 : header])
     first = start + struct.calcsize(count_form)
@@ -104,7 +107,7 @@ class TiffPicture(TiffImageFile):
         _refuse_misread(self.tag_v2)
         try:
             super()._setup()
-        except SyntaxError as error:
+        except (SyntaxError, KeyError) as error:
             raise ImageError(
                 f"this TIFF layout can't be read ({_describe(self.tag_v2)}): {_PLAIN}"
             ) from error
@@ -112,11 +115,34 @@ class TiffPicture(TiffImageFile):
             self.white = 4095 if _first(self.tag_v2, _BITS, 1) == 12 else 65535
             self.negative = _first(self.tag_v2, _COLOURS) == 0
 
+    def load(self) -> Any:
+        """Raises ImageError where this Pillow was built without the file's compression."""
+        try:
+            return super().load()
+        except OSError as error:
+            if _is_lacking(self.info["compression"]):
+                raise ImageError(
+                    f"this Pillow can't undo a TIFF's {self.info['compression']} compression: save "
+                    "it with another, such as deflate"
+                ) from error
+            raise
+
     def load_prepare(self) -> None:
         """As Pillow's, without its limit of pixels: ours was asked before."""
         if self._im is None:
             self.im = Image.core.new(self.mode, self.size)
         ImageFile.ImageFile.load_prepare(self)
+
+
+def _is_lacking(compression: str) -> bool:
+    """Pillow doesn't tell what its libtiff was built with: it shows."""
+    if compression not in ("webp", "zstd", "lzma"):
+        return False
+    try:
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), "TIFF", compression=compression)
+    except OSError:
+        return True
+    return False
 
 
 def _refuse_misread(tags: Any) -> None:
@@ -154,6 +180,7 @@ def _first(tags: Any, tag: int, default: int | None = None) -> Any:
 def _describe(tags: Any) -> str:
     colours, form = _first(tags, _COLOURS), _first(tags, _FORMAT, 1)
     bits = tags.get(_BITS, (1,))
+    packing = _first(tags, _COMPRESSION, _UNCOMPRESSED)
     depth = "+".join(map(str, bits)) if len(set(bits)) > 1 else bits[0]
     return ", ".join(
         [
@@ -161,5 +188,6 @@ def _describe(tags: Any) -> str:
             f"{_first(tags, _SAMPLES, 1)} x {depth} bits",
             _FORMAT_NAMES.get(form, f"sample format {form}"),
             "big-endian" if tags.prefix == b"MM" else "little-endian",
+            f"compression {COMPRESSION_INFO.get(packing, packing)}",
         ]
     )

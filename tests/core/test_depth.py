@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apdepth_deploy.depth import ENDINGS, colorize, to_uint16, write_depth
+from apdepth_deploy.depth import ENDINGS, colorize, is_result, to_uint16, write_depth
 from apdepth_deploy.errors import OutputError
 
 
@@ -74,6 +74,38 @@ def test_near_is_bright_far_is_dark_and_a_flat_picture_has_one_colour() -> None:
     assert np.all(np.diff(light) < 0)
     np.testing.assert_array_equal(colorize(ramp)[0, [0, -1]], [[255, 244, 200], [28, 16, 68]])
     assert len(np.unique(colorize(np.full((4, 4), 0.5, np.float32)).reshape(-1, 3), axis=0)) == 1
+
+
+def test_a_colour_lies_between_its_neighbours_as_it_should() -> None:
+    stops = np.array([[255, 244, 200], [253, 196, 106], [240, 136, 78], [203, 79, 97]])
+    ramp = np.linspace(0, 0.5, 3001)  # half of the way: the first four of seven stops
+    expected = [np.interp(ramp * 6, np.arange(4), channel) for channel in stops.T]
+    values = np.append(ramp, 1.0).astype(np.float32)[None]
+    assert np.abs(colorize(values)[0, :-1] - np.stack(expected, axis=-1)).max() <= 1
+
+
+def test_a_tall_picture_is_as_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((50, 7), dtype=np.float32)
+    whole = colorize(values), to_uint16(values)
+    monkeypatch.setattr("apdepth_deploy.depth._STRIP", 20)
+    np.testing.assert_array_equal(colorize(values), whole[0])
+    np.testing.assert_array_equal(to_uint16(values), whole[1])
+
+
+def test_our_pictures_are_known_as_ours_and_no_others(
+    tmp_path: Path, depth: NDArray[np.float32]
+) -> None:
+    paths = write_depth(depth, tmp_path, "a")
+    for path in (paths[0], paths[2]):
+        assert is_result(path)
+        with Image.open(path) as image:
+            assert image.info["Software"] == "apdepth-deploy"
+        image = Image.open(path)
+        image.info.clear()
+        image.save(tmp_path / f"other{path.name}")
+        assert not is_result(tmp_path / f"other{path.name}")
+    paths[0].rename(tmp_path / "a.png")
+    assert not is_result(tmp_path / "a.png") and not is_result(tmp_path / "no_depth.png")
 
 
 def test_a_place_that_cant_be_written_is_named_and_left_alone(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -164,6 +166,95 @@ def test_the_folder_one_stands_in_is_refused_before_the_work(
         ):
             raise AssertionError("found out after the work")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real").write_text("old")
+    (tmp_path / "link").symlink_to("elsewhere/real")
+    (tmp_path / "dangling").symlink_to("elsewhere/new")
+    for name in ("link", "dangling"):
+        with atomic_file(tmp_path / name) as temporary:
+            assert temporary.parent == (tmp_path / "elsewhere").resolve()
+            temporary.write_text("whole")
+        assert (tmp_path / name).is_symlink()
+    assert tree(tmp_path / "elsewhere") == {"real": b"whole", "new": b"whole"}
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError, match="loop: Too many levels"), atomic_file(tmp_path / "loop"):
+        raise AssertionError("found out after the work")
+
+
+def test_a_pipe_and_a_device_are_written_into_and_stay(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to("pipe")
+    for target in (pipe, tmp_path / "link"):
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        with atomic_file(target) as temporary:
+            temporary.write_text("whole")
+        assert os.read(reading, 100) == b"whole" and pipe.is_fifo()
+        os.close(reading)
+    here, there = os.openpty()
+    with atomic_file(Path(os.ttyname(there))) as temporary:
+        temporary.write_text("whole")
+    assert os.read(here, 100) == b"whole"
+    os.close(here), os.close(there)
+    with atomic_file(Path("/dev/null")) as temporary:
+        temporary.write_text("whole")
+    assert Path("/dev/null").is_char_device()
+    with (
+        pytest.raises(OutputError, match="/dev/full: No space"),
+        atomic_file(Path("/dev/full")) as t,
+    ):
+        t.write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
+
+
+def test_a_socket_is_refused_and_stays(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with (
+            pytest.raises(OutputError, match="socket: it is a disk or a socket"),
+            atomic_file(tmp_path / "socket"),
+        ):
+            raise AssertionError("found out after the work")
+        assert (tmp_path / "socket").is_socket()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
+def test_a_device_of_ones_own_is_not_replaced_by_root(tmp_path: Path) -> None:
+    for name, kind, number in (("null", stat.S_IFCHR, (1, 3)), ("disk", stat.S_IFBLK, (7, 250))):
+        try:
+            os.mknod(tmp_path / name, kind | 0o600, os.makedev(*number))
+        except PermissionError:
+            pytest.skip("no devices may be made here")
+    with atomic_file(tmp_path / "null") as temporary:
+        temporary.write_text("whole")
+    with pytest.raises(OutputError, match="it is a disk"), atomic_file(tmp_path / "disk"):
+        raise AssertionError("found out after the work")
+    assert (tmp_path / "null").is_char_device() and (tmp_path / "disk").is_block_device()
+
+
+@pytest.mark.parametrize(
+    ("name", "one"), [("x" * 256, True), ("a/b", True), ("/proc/x", False), ("folder", True)]
+)
+def test_what_is_wrong_with_one_name_is_told_from_what_is_with_all(
+    tmp_path: Path, name: str, one: bool
+) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError) as caught, atomic_file(tmp_path / name) as temporary:
+        temporary.touch()
+    assert files.concerns_one_name(caught.value) is one
+
+
+def test_a_place_is_asked_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("new/file")
+    for target in (tmp_path / "link", tmp_path / "file", Path("/dev/null")):
+        files.check_writable(target)
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "new"}
+    with pytest.raises(OutputError, match="can't write /proc/x"):
+        files.check_writable(Path("/proc/x"))
 
 
 def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:

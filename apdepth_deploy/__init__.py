@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from apdepth_deploy.bundle import version as _version
 from apdepth_deploy.errors import ApDepthError
+from apdepth_deploy.telemetry import switch_off
 
 if TYPE_CHECKING:
     from apdepth_deploy.runtime import Predictor, load
+
+switch_off()  # before anybody imports what it is for
 
 __version__ = _version("apdepth-deploy") or "unknown"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import signal
 import sys
 import traceback
@@ -50,6 +51,8 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 _INTERRUPTED = 130
+#: What asks the program to end.
+_SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 class LazyGroup(TyperGroup):
@@ -164,11 +167,20 @@ def _terminate(signum: int, frame: object) -> None:
     raise Terminated(128 + signum)
 
 
+def _forget_signals() -> None:
+    """A forked process that only computes would not end before its C call does."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) == _terminate:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run() -> None:
     """The console script. A termination or a closed terminal ends it as cleanly as an interrupt."""
-    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+    for number in _SIGNALS:
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup's SIG_IGN stays
             signal.signal(number, _terminate)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget_signals)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())

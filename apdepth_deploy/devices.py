@@ -5,9 +5,13 @@ No CUDA toolkit and no engine library.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import io
 import os
+import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +62,22 @@ def _gpu(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
         cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
         numbers.append(value.value)
     return {"name": name.value.decode(), "compute_capability": f"{numbers[0]}.{numbers[1]}"}
+
+
+def missing_cuda_libraries(onnxruntime: Any) -> list[str]:
+    """What ONNX Runtime's CUDA build lacks of CUDA and cuDNN, after loading what is installed.
+
+    Packages of NVIDIA's have them (``onnxruntime-gpu[cuda,cudnn]``), or a CUDA toolkit.
+    """
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        onnxruntime.preload_dlls()
+    missing = re.findall(r"Failed to load ([^/\\\s]+):", said.getvalue())
+    cudnn = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
+    try:  # it is passed over in silence there, and convolutions need it
+        ctypes.CDLL(cudnn)
+    except OSError:
+        missing.append(cudnn)
+    return missing
 
 
 def gpu_facts(index: int = 0) -> tuple[dict[str, Any] | None, str]:

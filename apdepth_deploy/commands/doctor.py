@@ -11,8 +11,9 @@ import typer
 
 from apdepth_deploy.bundle import version
 from apdepth_deploy.console import table
-from apdepth_deploy.devices import nvidia_gpus, usable_cores
+from apdepth_deploy.devices import missing_cuda_libraries, nvidia_gpus, usable_cores
 from apdepth_deploy.errors import BackendError
+from apdepth_deploy.telemetry import import_onnxruntime
 from apdepth_deploy.tensorrt import (
     TARGETS,
     installed,
@@ -97,6 +98,8 @@ def _cuda_needs(providers: list[str], gpus: list[dict[str, Any]]) -> list[str]:
     needs = _gpu_needs(gpus)
     if "CUDAExecutionProvider" not in providers:
         needs.append("onnxruntime-gpu: pip install 'apdepth-deploy[gpu]'")
+    elif missing := missing_cuda_libraries(import_onnxruntime()):
+        needs.append(f"{', '.join(missing)}: pip install 'apdepth-deploy[gpu]'")
     return needs
 
 
@@ -145,7 +148,7 @@ def _needs_module(module: str, extra: str) -> list[str]:
 
 def _ort_providers() -> list[str]:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError:
         return []
     return list(onnxruntime.get_available_providers())

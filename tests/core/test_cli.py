@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -304,6 +305,25 @@ def test_doctor_names_what_to_install(run_script: RunScript) -> None:
     done = run_script(script)
     assert "onnxruntime on cpu: needs pip install 'apdepth-deploy[onnxruntime]'" in done.stdout
     assert "export: needs torch, diffusers, transformers, onnx, onnxscript: pip" in done.stdout
+
+
+def test_doctor_names_the_cuda_libraries_that_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ONNX Runtime's CUDA build prints on a machine without CUDA (1.31.1)."""
+    library = "libcublasLt.so.13"
+
+    def preload_dlls() -> None:
+        print(f"Failed to load /venv/nvidia/cu13/lib/{library}: wrong ELF class")
+        print(f"Failed to load {library}: {library}: cannot open shared object file")
+        print("Please follow https://onnxruntime.ai/docs/install/#cuda-and-cudnn to install CUDA.")
+
+    module = SimpleNamespace(
+        get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        preload_dlls=preload_dlls,
+        disable_telemetry_events=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    needs = examine()["abilities"]["onnxruntime on cuda"]["needs"]
+    assert needs[-1].startswith(library) and needs[-1].endswith("pip install 'apdepth-deploy[gpu]'")
 
 
 def test_a_table_lines_up() -> None:

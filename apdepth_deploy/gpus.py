@@ -156,6 +156,22 @@ def compute_capability(text: str) -> str:
     return gpu.compute_capability
 
 
+#: Before 12.0, of which every later one is a variant so far.
+_RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9")
+
+
+def rtx_supports(compute_capability: str) -> bool:
+    """Whether TensorRT for RTX runs on GPUs of a compute capability such as "8.6".
+
+    Those of graphics cards, their server siblings (7.5, 8.0, 8.6, 8.9) and 12.0 or later. It builds
+    on any GPU, and on Hopper (9.0) refuses what it has built; data-centre Blackwell (10.x), Jetson
+    Orin (8.7) and Thor (11.0) are in no release's support matrix either:
+    https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/getting-started/support-matrix.html
+    """
+    major = int(compute_capability.partition(".")[0])
+    return compute_capability in _RTX_CAPABILITIES or major >= 12
+
+
 def sm(capability: str) -> str:
     """ "8.6" -> "sm86"."""
     return "sm" + capability.replace(".", "")

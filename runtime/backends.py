@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import re
 from pathlib import Path
 
 from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle, Graph
-from apdepth_deploy.devices import nvidia_gpus
+from apdepth_deploy.devices import nvidia_gpus, usable_cores
 from apdepth_deploy.errors import BackendError, UsageError
+from apdepth_deploy.telemetry import import_onnxruntime
 from apdepth_deploy.tensorrt import TARGETS
 
 from .chain import Chain
@@ -19,6 +21,8 @@ from .tensorrt.choice import UnfitError, check_hashes, choose_engines
 BACKENDS = ("auto", "onnxruntime", "openvino", "torch", *TARGETS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 HINTS = ("latency", "throughput")
+#: The most that ``threads`` may be, for each core that this process may use.
+THREADS_PER_CORE = 4
 
 #: Which precision each kind of device runs best, best first.
 PREFERRED = {"cpu": ("fp32", "fp16"), "cuda": ("fp16", "bf16", "fp32")}
@@ -54,13 +58,15 @@ def load(
         bundle: the folder that ``export`` wrote.
         backend: "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt", "torch", or "auto": the
             first that can run of a TensorRT engine in the bundle, ONNX Runtime on CUDA, OpenVINO,
-            ONNX Runtime on the CPU.
+            ONNX Runtime on the CPU. Before OpenVINO in fp32 stands ONNX Runtime for some frames,
+            for it starts sooner: depth differs by rounding alone (``Predictor.settle``).
         precision: "fp32", "fp16" or "bf16"; by default what the device runs best. With OpenVINO
             "bf16" is the arithmetic, on processors that have it, of a graph of any precision.
         graph: "fused" or "staged"; by default the fused one where there is one.
         device: "auto" (CUDA where the backend has it), "cpu", "cuda", or "cuda:1" and so on for
             TensorRT and torch.
-        threads: CPU threads for OpenVINO or ONNX Runtime; by default as many as there are cores.
+        threads: CPU threads for OpenVINO or ONNX Runtime; by default as many as there are cores,
+            and at most ``THREADS_PER_CORE`` for each.
         hint: what OpenVINO tunes for: "latency" of one frame, or "throughput" of frames that
             several threads ask for at the same time.
         checkpoint: for backend "torch", the weights, where not those named in the manifest.
@@ -68,20 +74,27 @@ def load(
 
     Raises:
         BundleError: not a bundle, or a damaged one. BackendError: the backend can't run it here.
-        UsageError: an unknown backend, device, precision, kind of graph or hint, or an option that
-        the backend doesn't have.
+        UsageError: an unknown backend, device, precision, kind of graph or hint, an option that
+        the backend doesn't have, or too many threads.
     """
     opened = Bundle.open(bundle)
     wanted = Wanted(precision, graph, device, threads, hint, check_hashes)
     _check_names(backend, wanted)
+    predictor = _load(opened, backend, wanted, checkpoint)
+    asked = {**dataclasses.asdict(wanted), "checkpoint": checkpoint}
+    predictor.reopen = functools.partial(load, Path(bundle).absolute(), backend, **asked)
+    return predictor
+
+
+def _load(opened: Bundle, backend: str, wanted: Wanted, checkpoint: str | None) -> Predictor:
     if backend == "torch":
-        return _load_torch(opened, device, checkpoint)
+        return _load_torch(opened, wanted.device, checkpoint)
     if backend == "openvino":
         return _load_openvino(opened, wanted, "as asked")
     if backend in TARGETS:
         return _load_engines(opened, backend, wanted)
     passed_over = []
-    for target in TARGETS if backend == "auto" and device != "cpu" else ():
+    for target in TARGETS if backend == "auto" and wanted.device != "cpu" else ():
         try:
             return _load_engines(opened, target, wanted)
         except BackendError as error:
@@ -89,7 +102,7 @@ def load(
     skipped = _skipped(opened, passed_over)
     try:
         if backend == "auto" and _prefers_openvino(wanted):
-            return _load_openvino(opened, wanted, "the faster one on a CPU", skipped)
+            return _load_openvino(opened, wanted, "the faster one on a CPU", skipped, relayed=True)
         return _load_onnxruntime(opened, wanted, skipped)
     except BackendError as error:
         raise (BackendError(f"{error}{skipped}") if skipped else error) from error
@@ -122,16 +135,15 @@ def _load_engines(bundle: Bundle, target: str, wanted: Wanted) -> Predictor:
         raise UsageError(f"{target} runs on NVIDIA GPUs, not on cpu: use --backend onnxruntime")
     choice = choose_engines(bundle, target, wanted.precision, wanted.graph, _ordinal(wanted.device))
     if wanted.check_hashes:
-        check_hashes(bundle, choice)
+        choice = check_hashes(bundle, choice)
     from .tensorrt.backend import TrtChain
 
     chain = TrtChain(bundle, choice)
-    reason = (
+    chain.reason = (
         f"{target} on {chain.device}, {choice.precision}, {choice.kind} engine: "
         f"built for {choice.gpu['name']} ({choice.gpu['compute_capability']})"
     )
-    warnings = (choice.warning,) if choice.warning else ()
-    return Predictor(chain, choice.precision, reason, bundle.spec.latent_stride, warnings)
+    return Predictor(chain, choice.precision, bundle.spec.latent_stride)
 
 
 def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor:
@@ -140,33 +152,54 @@ def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor
     place, why = _device("onnxruntime", wanted.device)
     kind, chosen = _choose(bundle.chains, f"ONNX Runtime on {place}", PREFERRED[place], wanted)
     graphs = _graphs(bundle, kind, chosen, wanted)
+    chain = _ort_chain(bundle, graphs, place, wanted)
+    chain.reason = f"onnxruntime on {place}, {chosen}, {kind} graph: {why}{skipped}"
+    return Predictor(chain, chosen, bundle.spec.latent_stride)
+
+
+def _ort_chain(bundle: Bundle, graphs: tuple[Graph, ...], place: str, wanted: Wanted) -> Chain:
     from .onnxruntime_backend import OrtChain
 
-    reason = f"onnxruntime on {place}, {chosen}, {kind} graph: {why}{skipped}"
-    chain = OrtChain(bundle, graphs, place, threads=wanted.threads)
-    return Predictor(chain, chosen, reason, bundle.spec.latent_stride)
+    return OrtChain(bundle, graphs, place, threads=wanted.threads)
 
 
-def _load_openvino(bundle: Bundle, wanted: Wanted, why: str, skipped: str = "") -> Predictor:
-    """bfloat16 only where it is asked for: it is no graph's precision but the processor's."""
+def _load_openvino(
+    bundle: Bundle, wanted: Wanted, why: str, skipped: str = "", relayed: bool = False
+) -> Predictor:
+    """bfloat16 only where it is asked for: it is no graph's precision but the processor's.
+
+    ``relayed``: ONNX Runtime may have the first frames.
+    """
     if wanted.device not in ("auto", "cpu"):
         raise UsageError(f"openvino runs on the CPU, not on {wanted.device}")
     _require("openvino")
-    from .openvino_backend import OvChain, has_bf16
+    from .openvino_backend import OvChain, has_bf16, settings_for
+    from .openvino_compile import Job, openvino_folder
+    from .relay import PATIENCE, Relay, can_relay
 
     arithmetic = "bf16" if wanted.precision == "bf16" else "fp32"
     if arithmetic == "bf16":
         if not has_bf16():
             raise BackendError("this processor has no bfloat16: use --precision fp32")
         wanted = dataclasses.replace(wanted, precision=None)
-    elif has_bf16():
-        why += "; bf16 would be faster here"
     kind, chosen = _choose(bundle.chains, "OpenVINO on cpu", PREFERRED["cpu"], wanted)
     graphs = _graphs(bundle, kind, chosen, wanted)
-    chain = OvChain(bundle, graphs, arithmetic, wanted.threads, wanted.hint)
+    settings = settings_for(arithmetic, wanted.threads, wanted.hint)
+    jobs = tuple(Job.of(bundle, graph, settings, wanted.check_hashes) for graph in graphs)
     precision = "bf16" if arithmetic == "bf16" else chosen
+
     reason = f"openvino on cpu, {chosen} {kind} graph computed in {arithmetic}: {why}{skipped}"
-    return Predictor(chain, precision, reason, bundle.spec.latent_stride)
+    chain: Chain
+    if relayed and precision == "fp32" and wanted.hint == "latency" and can_relay(bundle, graphs):
+        chain = _ort_chain(bundle, graphs, "cpu", wanted)
+        chain.reason = (
+            f"onnxruntime on cpu, {chosen}, {kind} graph: the faster start; openvino takes over "
+            f"after some {PATIENCE} frames{skipped}"
+        )
+        chain = Relay(chain, jobs, functools.partial(OvChain, graphs, jobs, reason))
+    else:
+        chain = OvChain(graphs, jobs, reason, openvino_folder())
+    return Predictor(chain, precision, bundle.spec.latent_stride)
 
 
 def _graphs(bundle: Bundle, kind: str, precision: str, wanted: Wanted) -> tuple[Graph, ...]:
@@ -185,7 +218,8 @@ def _load_torch(bundle: Bundle, device: str, checkpoint: str | None) -> Predicto
     from .torch_backend import TorchChain
 
     chain = TorchChain(bundle, place, checkpoint)
-    return Predictor(chain, "fp32", f"torch on {place}, fp32: {why}", bundle.spec.latent_stride)
+    chain.reason = f"torch on {place}, fp32: {why}"
+    return Predictor(chain, "fp32", bundle.spec.latent_stride)
 
 
 def open_chain(bundle: Bundle, kind: str, precision: str, *, probe: bool = False) -> Chain:
@@ -210,10 +244,18 @@ def _check_names(backend: str, wanted: Wanted) -> None:
         raise UsageError(f"backend torch runs in fp32, not {precision}: use backend onnxruntime")
     if wanted.hint not in HINTS:
         raise UsageError(f"unknown hint {wanted.hint!r}: choose one of {', '.join(HINTS)}")
-    if wanted.threads is not None and wanted.threads < 1:
-        raise UsageError(f"threads must be 1 or more, not {wanted.threads}")
+    _check_threads(wanted.threads)
     if backend in ("torch", *TARGETS) and (wanted.threads, wanted.hint) != (None, "latency"):
         raise UsageError(f"threads and hint are for openvino and onnxruntime, not for {backend}")
+
+
+def _check_threads(threads: int | None) -> None:
+    """More than this gain nothing, and thousands stop a machine."""
+    cores = usable_cores()
+    if threads is not None and not 1 <= threads <= THREADS_PER_CORE * cores:
+        raise UsageError(
+            f"threads must be 1 to {THREADS_PER_CORE * cores} on {cores} cores, not {threads}"
+        )
 
 
 def _ordinal(device: str) -> int:
@@ -277,9 +319,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _ort_has_cuda() -> bool:
-    import onnxruntime
-
-    built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    built = "CUDAExecutionProvider" in import_onnxruntime().get_available_providers()
     return built and bool(nvidia_gpus())
 
 

@@ -26,6 +26,8 @@ class Chain(abc.ABC):
         backend: the backend's name; device: where it runs ("cpu", "cuda:0", ...).
         graphs: names of the graphs it runs, in order: "fused", or the stages'.
         batch, height, width: frame sizes it takes, as in the manifest (number or [min, opt, max]).
+        reason: why it was chosen, in words, by who chose it.
+        warnings: what is known to go wrong with it here.
     """
 
     backend: str
@@ -34,6 +36,8 @@ class Chain(abc.ABC):
     batch: Any
     height: Any
     width: Any
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def run(self, frames: ImageArray, finished: Finished | None = None) -> Mapping[str, FloatArray]:
@@ -52,6 +56,9 @@ class Chain(abc.ABC):
     def predict_on_device(self, image: Any) -> Any:
         """[H,W,3] uint8 on a GPU, of the graph's own size -> depth [H,W] there."""
         return self.enqueue(image, None)
+
+    def settle(self) -> None:  # noqa: B027 - most chains are one engine from the start
+        """Wait until the engine runs that later frames will run on."""
 
     def close(self) -> None:  # noqa: B027 - most engines free themselves
         """Free the device's memory now; a later call would take it again."""

@@ -51,7 +51,8 @@ def infer(
         threads=threads,
         checkpoint=checkpoint,
     )
-    say(predictor.reason)
+    reason = predictor.reason
+    say(reason)
     for warning in predictor.warnings:
         say(f"warning: {warning}")
     if Bundle.open(bundle).random_weights:
@@ -59,6 +60,8 @@ def infer(
     failures = infer_folder(predictor, found.jobs, output)
     for failure in failures:
         say(f"failed: {failure}")
+    if predictor.reason != reason:
+        say(predictor.reason)
     done = len(found.jobs) - len(failures)
     print(printable(f"{done} of {len(found.jobs)} pictures done, depth in {output}"))
     if failures:

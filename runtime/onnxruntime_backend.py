@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,24 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.bundle import Bundle, Graph
+from apdepth_deploy.devices import missing_cuda_libraries
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
+from apdepth_deploy.telemetry import import_onnxruntime
 
 from .chain import Chain, Finished, FloatArray, one_line, run_all
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+
+
+def takes_path(path: Path) -> bool:
+    """Whether ONNX Runtime can open a path: only if it is UTF-8."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class OrtChain(Chain):
@@ -42,6 +54,11 @@ class OrtChain(Chain):
         Raises:
             BundleError: a damaged graph. BackendError: the device or the precision can't run here.
         """
+        if not takes_path(bundle.folder):
+            raise BackendError(
+                f"{bundle.folder}: ONNX Runtime takes no path that isn't UTF-8: move the bundle, "
+                "or use --backend openvino"
+            )
         self.device = device
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
@@ -101,8 +118,7 @@ class _Session:
         trace: Path | None = None,
     ) -> None:
         """``trace``: where a record of every node's run goes, until ``end_trace``."""
-        import onnxruntime as ort
-
+        ort = import_onnxruntime()
         self.name = graph.name
         self.inputs = [tensor.name for tensor in graph.inputs]
         options = ort.SessionOptions()
@@ -122,6 +138,7 @@ class _Session:
             model = probed(bundle.path(graph.file), emulate_bf16=device == "cpu")
             _save_memory(options, bundle.path(graph.file).parent)
         providers = [_CUDA, _CPU] if device == "cuda" else [_CPU]
+        missing = missing_cuda_libraries(ort) if device == "cuda" else []
         try:
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors share no public base class
@@ -130,8 +147,9 @@ class _Session:
             ) from error
         if device == "cuda" and self._session.get_providers()[0] != _CUDA:
             raise BackendError(
-                "ONNX Runtime could not start CUDA and would have used the CPU: check the driver "
-                "and the CUDA libraries with `apdepth-deploy doctor`, or pass --device cpu"
+                "ONNX Runtime could not start CUDA and would have used the CPU"
+                + (f", for it lacks {', '.join(missing)}" if missing else "")
+                + ": see `apdepth-deploy doctor`, or pass --device cpu"
             )
         self.outputs = [tensor.name for tensor in self._session.get_outputs()]
 

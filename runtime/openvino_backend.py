@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from apdepth_deploy.bundle import Bundle, Graph
+from apdepth_deploy.bundle import Graph
 from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
+from apdepth_deploy.telemetry import import_openvino
 
 from .chain import Chain, Finished, FloatArray, one_line, run_all
-from .tensorrt.runtime_cache import cache_folder
+from .openvino_compile import Job, compiled
 
 
 def has_bf16() -> bool:
     """Whether this processor has bfloat16 instructions that OpenVINO uses."""
-    import openvino
+    core = import_openvino().Core()
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+def settings_for(arithmetic: str, threads: int | None, hint: str) -> dict[str, Any]:
+    """OpenVINO's settings; ``arithmetic`` is "fp32" or "bf16", whatever the graphs' weights are.
+
+    Left alone, OpenVINO computes in bfloat16 wherever the processor can.
+    """
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": hint.upper(),
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[arithmetic],
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    return settings
 
 
 class OvChain(Chain):
@@ -30,36 +46,29 @@ class OvChain(Chain):
 
     def __init__(
         self,
-        bundle: Bundle,
         graphs: tuple[Graph, ...],
-        arithmetic: str,
-        threads: int | None = None,
-        hint: str = "latency",
+        jobs: tuple[Job, ...],
+        reason: str,
+        kept_in: Path | None,
     ) -> None:
         """
         Args:
-            arithmetic: "fp32" or "bf16": what is computed in, whatever the graphs' weights are.
-            threads: CPU threads; None = one for each core.
-            hint: "latency" or "throughput": whether one frame has all threads, or several share.
+            jobs: how to compile each of ``graphs``.
+            kept_in: the folder of what was compiled earlier; without one ``warnings`` say why.
 
         Raises BundleError: a damaged graph.
         """
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
-        # Left alone, OpenVINO computes in bfloat16 wherever the processor can.
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": hint.upper(),
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[arithmetic],
-        }
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        folder = cache_folder()
-        if folder is not None:
-            # Each its own: OpenVINO 2026.4.1 takes what was compiled for float32 for bfloat16, too,
-            # and gives nonsense then on processors with AMX.
-            settings["CACHE_DIR"] = str(folder / "openvino" / arithmetic)
-        self._bundle, self._graphs, self._settings = bundle, graphs, settings
-        self._compiled = [_Compiled(bundle, graph, settings) for graph in graphs]
+        self._steps = list(zip(graphs, jobs, strict=True))
+        self._compiled = [_Compiled(graph, job, kept_in) for graph, job in self._steps]
+        computes_bf16 = jobs[0].settings["INFERENCE_PRECISION_HINT"] == "bf16"
+        faster = "; bf16 would be faster here" if not computes_bf16 and has_bf16() else ""
+        self.reason = reason + faster
+        self.warnings = tuple(
+            f"OpenVINO compiles again at every start, for nothing can be kept: {trouble}"
+            for trouble in dict.fromkeys(one.trouble for one in self._compiled if one.trouble)
+        )
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
@@ -68,30 +77,33 @@ class OvChain(Chain):
     def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]]:
         """See ``Chain.layer_seconds``: layers are nodes after OpenVINO's fusions, named
         "Type: graph/node"."""
-        settings = {**self._settings, "PERF_COUNT": True}
-        compiled = [_Compiled(self._bundle, graph, settings) for graph in self._graphs]
+        counted = [_Compiled(graph, _with_counters(job), None) for graph, job in self._steps]
         totals: dict[str, float] = {}
         for run in range(runs + 1):
-            run_all(compiled, frames)
+            run_all(counted, frames)
             if run:  # the first one warms up
-                for layer, seconds in (one for graph in compiled for one in graph.node_seconds()):
+                for layer, seconds in (one for graph in counted for one in graph.node_seconds()):
                     totals[layer] = totals.get(layer, 0.0) + seconds
         return [(layer, total / runs) for layer, total in totals.items()]
 
 
+def _with_counters(job: Job) -> Job:
+    return dataclasses.replace(job, settings={**job.settings, "PERF_COUNT": True})
+
+
 class _Compiled:
-    """One graph. Its requests, with their buffers, are kept and lent to one thread at a time."""
+    """One graph. Its requests, with their buffers, are kept and lent to one thread at a time.
 
-    def __init__(self, bundle: Bundle, graph: Graph, settings: dict[str, Any]) -> None:
-        import openvino
+    ``trouble``: why what was compiled isn't kept, or "".
+    """
 
+    def __init__(self, graph: Graph, job: Job, kept_in: Path | None) -> None:
         self.name = graph.name
         self._inputs = [tensor.name for tensor in graph.inputs]
         self._outputs = [tensor.name for tensor in graph.outputs]
-        path = bundle.path(graph.file)
         try:
-            self._model = openvino.Core().compile_model(path, "CPU", settings)
-        except RuntimeError as error:
+            self._model, self.trouble = compiled(job, kept_in)
+        except (RuntimeError, OSError) as error:
             raise BundleError(f"{graph.file}: OpenVINO can't load it: {one_line(error)}") from error
         self._idle: list[Any] = []
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,29 +18,39 @@ class Predictor:
 
     Attributes:
         chain: the engine itself; backend, device, precision: what runs, where, in what.
-        reason: why this backend was chosen, in words.
+        reason: why this backend was chosen, in words. Backend and reason are of this moment:
+            "auto" may start on one engine and go on with a faster one (``settle``).
         frame_size: (height, width) that a picture is resized to, or None where the graph takes a
             range and each picture keeps its size, rounded to a multiple of 8 within that range.
         warnings: what is known to go wrong with this engine here.
 
-    As a context manager it frees the device's memory at the end.
+    As a context manager it frees the device's memory at the end. Pickled, it is opened again where
+    it is read: the bundle must be there.
     """
 
-    def __init__(
-        self,
-        chain: Chain,
-        precision: str,
-        reason: str,
-        stride: int,
-        warnings: tuple[str, ...] = (),
-    ) -> None:
+    #: Opens it once more.
+    reopen: Callable[[], Predictor]
+
+    def __init__(self, chain: Chain, precision: str, stride: int) -> None:
         self.chain = chain
-        self._stride = stride
-        self.backend = chain.backend
-        self.device = chain.device
         self.precision = precision
-        self.reason = reason
-        self.warnings = warnings
+        self._stride = stride
+
+    @property
+    def backend(self) -> str:
+        return self.chain.backend
+
+    @property
+    def device(self) -> str:
+        return self.chain.device
+
+    @property
+    def reason(self) -> str:
+        return self.chain.reason
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.chain.warnings
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
@@ -87,6 +98,11 @@ class Predictor:
         """
         return self.chain.enqueue(frames, stream, out)
 
+    def settle(self) -> None:
+        """Wait until the engine runs that later frames will run on: for measurements, and for a
+        server that isn't to change under way."""
+        self.chain.settle()
+
     def close(self) -> None:
         """Free the device's memory now, where no thread is predicting."""
         self.chain.close()
@@ -96,6 +112,9 @@ class Predictor:
 
     def __exit__(self, *failure: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
+        return self.reopen, ()
 
     def _size_for(self, height: int, width: int) -> tuple[int, int]:
         return (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.image import ImageArray
 
@@ -19,6 +22,7 @@ class TorchChain(Chain):
         self.device = device
         self.batch, self.height, self.width = bundle.frame_extents
         self._model = bundle.source(checkpoint).load().to(device)
+        _survive_forks()
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``; the whole model is one graph."""
@@ -30,3 +34,12 @@ class TorchChain(Chain):
         if finished is not None:
             finished(self.graphs[0])
         return results
+
+
+@functools.lru_cache
+def _survive_forks() -> None:
+    """A forked child would wait for its parent's threads for ever: it gets by with one."""
+    import torch
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -16,6 +16,7 @@ from apdepth_deploy.bundle import Bundle, axis_sizes
 from apdepth_deploy.errors import ImageError, UsageError
 from apdepth_deploy.image import ImageArray
 
+from ..cache import cache_folder, why_unwritable
 from ..chain import STAGE_OF, Chain, Finished, FloatArray
 from ..cuda import Device, Event
 from ..device_array import DeviceArray, DeviceView, stream_handle, view_array
@@ -38,6 +39,7 @@ class TrtChain(Chain):
         self.backend = choice.target
         self.device = f"cuda:{choice.ordinal}"
         self.graphs = tuple(engine.graph for engine in choice.engines)
+        self.warnings = _warnings(choice)
         self.batch, self.height, self.width = choice.batch, choice.height, choice.width
         self._device = Device(choice.ordinal)
         self._engines = [LoadedEngine(bundle, e, choice, self._device) for e in choice.engines]
@@ -155,6 +157,14 @@ class TrtChain(Chain):
             raise ImageError(
                 f"this engine takes frames uint8 {list(extents)}, not {dtype} {list(shape)}"
             )
+
+
+def _warnings(choice: Choice) -> tuple[str, ...]:
+    found = [choice.warning] if choice.warning else []
+    trouble = why_unwritable(cache_folder()) if choice.target == "tensorrt-rtx" else ""
+    if trouble:
+        found.append(f"TensorRT compiles kernels at every start, for none can be kept: {trouble}")
+    return tuple(found)
 
 
 def _within(size: int, extent: Any) -> bool:

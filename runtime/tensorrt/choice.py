@@ -13,7 +13,7 @@ from typing import Any
 from apdepth_deploy.bundle import KINDS, Bundle, Engine
 from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, BundleError
-from apdepth_deploy.gpus import sm
+from apdepth_deploy.gpus import rtx_supports, sm
 from apdepth_deploy.tensorrt import installed, known_bad, load_tensorrt, platform
 
 #: What a GPU runs best, best first.
@@ -36,6 +36,7 @@ class Choice:
         kind: "fused" or "staged".
         version: TensorRT's; gpu: {"name", "compute_capability"}; ordinal: which one it is.
         warning: what is known to go wrong with this TensorRT on this GPU.
+        checked: the plans were compared with the manifest's SHA-256.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Choice:
     gpu: dict[str, Any]
     ordinal: int
     warning: str | None
+    checked: bool = False
 
     @property
     def batch(self) -> Any:
@@ -132,20 +134,26 @@ def choose_engines(
     )
 
 
-def check_hashes(bundle: Bundle, choice: Choice) -> None:
-    """Raises BundleError where a plan's bytes are not those that were built."""
+def check_hashes(bundle: Bundle, choice: Choice) -> Choice:
+    """The choice, checked. Raises BundleError where a plan isn't what was built."""
     for engine in choice.engines:
         try:
             bundle.check_hash(engine.file)
         except BundleError as error:
             line = build_line(bundle, choice.target, choice.gpu["compute_capability"])
             raise BundleError(f"{error}. For the engine alone: {line}") from error
+    return dataclasses.replace(choice, checked=True)
 
 
 def build_line(
     bundle: Bundle, target: str, capability: str | None, engines: Iterable[Engine] = ()
 ) -> str:
-    """The command that makes a fitting engine for this GPU, or for those of ``engines``."""
+    """The command that makes a fitting engine for this GPU, or for those of ``engines``.
+
+    Where TensorRT for RTX doesn't run on this GPU, that is standard TensorRT's.
+    """
+    if target == "tensorrt-rtx" and capability and not rtx_supports(capability):
+        target = "tensorrt"
     capabilities = [capability] if capability else _unique(engines, "compute_capabilities")
     gpus = "".join(f" --gpu {sm(one)}" for one in capabilities)
     return f"`apdepth-deploy build {bundle.folder} --target {target}{gpus}`"

@@ -13,11 +13,13 @@ from typing import Any
 
 from apdepth_deploy.bundle import Bundle, Engine, Graph, TensorInfo, axis_sizes
 from apdepth_deploy.errors import BackendError
+from apdepth_deploy.files import sha256
 from apdepth_deploy.tensorrt import load_tensorrt
 
+from ..cache import cache_folder
 from ..cuda import Device
 from .choice import Choice, build_line
-from .runtime_cache import RuntimeCache, cache_folder, cache_name
+from .runtime_cache import RuntimeCache, cache_name
 
 Shape = tuple[int, ...]
 #: A manifest's types by TensorRT's names.
@@ -126,7 +128,9 @@ class LoadedEngine:
         config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         kernels = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         config.dynamic_shapes_kernel_specialization_strategy = kernels
-        digest = bundle.manifest["files"][self._entry.file]["sha256"]
+        file = self._entry.file
+        told = bundle.manifest["files"][file]["sha256"]
+        digest = told if choice.checked else sha256(bundle.path(file))
         driver = str(self._device.driver_version())
         folder = cache_folder()
         path = folder and folder / cache_name(choice.gpu, driver, choice.version, digest)

@@ -7,7 +7,6 @@ compile again, never more: it is replaced by a good one. Knows nothing about eng
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Mapping
@@ -18,16 +17,9 @@ from apdepth_deploy.errors import OutputError
 from apdepth_deploy.files import atomic_file
 from apdepth_deploy.gpus import sm
 
+from ..cache import prune, touch
+
 _DIGEST = hashlib.sha256().digest_size
-
-
-def cache_folder() -> Path | None:
-    """``$XDG_CACHE_HOME/apdepth-deploy``, by default below ``~/.cache``; None without a home."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(base).expanduser() / "apdepth-deploy"
-    except RuntimeError:
-        return None
 
 
 def cache_name(gpu: Mapping[str, Any], driver: str, version: str, plan_sha256: str) -> str:
@@ -57,6 +49,8 @@ class RuntimeCache:
         blob = _read(path) if path else None
         self.loaded = blob is not None and bool(cache.deserialize(blob))
         self._saved = blob if self.loaded else None
+        if path and self.loaded:
+            touch(path)
 
     def save(self) -> None:
         """Write what TensorRT has compiled, if that is news. A disk that refuses is no error."""
@@ -70,6 +64,7 @@ class RuntimeCache:
             try:
                 with atomic_file(self._path) as temporary:
                     temporary.write_bytes(hashlib.sha256(blob).digest() + blob)
+                prune(self._path.parent.glob("*.cache"))
             except OutputError:
                 return  # the next start compiles again
             self._saved = blob

@@ -40,6 +40,7 @@ class TritonPythonModel:
         bundle = Path(args["model_repository"]) / args["model_version"] / BUNDLE
         try:
             self._predictor = load(bundle, device=device, **wanted)
+            self._predictor.settle()
         except ApDepthError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         pb_utils.Logger.log_info(self._predictor.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,10 +30,11 @@ MakeBundle = Callable[..., Path]
 
 FRESH = """
 import sys
-if sys.argv[2] == "onnxruntime":
-    sys.modules["openvino"] = None
+for name in sys.argv[2].split():
+    sys.modules[name] = None
 import apdepth_deploy
-assert not {"numpy", "PIL", "onnxruntime", "typer", "rich"} & set(sys.modules)
+early = {name for name in ("numpy", "PIL", "onnxruntime", "typer", "rich") if sys.modules.get(name)}
+assert not early
 from apdepth_deploy import load
 predictor = load(sys.argv[1])
 import numpy as np
@@ -44,16 +46,20 @@ print(sorted(heavy & set(sys.modules)), predictor.reason)
 
 
 @pytest.mark.parametrize(
-    ("installed", "reason"),
+    ("lacks", "reason"),
     [
-        ("onnxruntime", "onnxruntime on cpu, fp32, fused graph: no CUDA here"),
-        ("openvino", "openvino on cpu, fp32 fused graph computed in fp32: the faster one on a CPU"),
+        ("openvino", "onnxruntime on cpu, fp32, fused graph: no CUDA here"),
+        (
+            "onnxruntime",
+            "openvino on cpu, fp32 fused graph computed in fp32: the faster one on a CPU",
+        ),
+        ("", "onnxruntime on cpu, fp32, fused graph: the faster start"),
     ],
 )
 def test_predicting_needs_neither_torch_nor_onnx(
-    micro_bundle: Path, installed: str, reason: str
+    micro_bundle: Path, lacks: str, reason: str
 ) -> None:
-    command = [sys.executable, "-W", "error", "-c", FRESH, str(micro_bundle), installed]
+    command = [sys.executable, "-W", "error", "-c", FRESH, str(micro_bundle), lacks]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.split(";")[0].rstrip() == f"[] {reason}"
     assert (done.stderr, done.returncode) == ("", 0)
@@ -86,7 +92,10 @@ def test_an_engine_that_is_not_installed_is_named(
             BackendError,
             "on cpu runs fp32, fp16, not bf16",
         ),
-        ({"threads": 0}, UsageError, "threads must be 1 or more, not 0"),
+        ({"threads": 0}, UsageError, r"threads must be 1 to \d+ on \d+ cores?, not 0"),
+        ({"threads": 10**5}, UsageError, r"threads must be 1 to \d+ on \d+ cores?, not 100000"),
+        ({"threads": 10**5, "backend": "onnxruntime"}, UsageError, "threads must be 1 to"),
+        ({"threads": 10**5, "backend": "openvino"}, UsageError, "threads must be 1 to"),
         ({"hint": "speed"}, UsageError, "unknown hint 'speed': choose one of latency, throughput"),
         ({"backend": "torch", "threads": 1}, UsageError, "for openvino and onnxruntime, not for"),
         ({"backend": "onnxruntime", "hint": "throughput"}, UsageError, "no throughput hint"),
@@ -109,7 +118,7 @@ def test_the_precision_asked_for_is_the_one_that_runs(
 ) -> None:
     default, half = load(micro_bundle), load(micro_bundle, precision="fp16")
     assert (default.precision, half.precision) == ("fp32", "fp16")
-    assert (default.backend, default.device) == ("openvino", "cpu")
+    assert (default.backend, default.device) == ("onnxruntime", "cpu")
     difference = np.abs(default(photo) - half(photo))
     assert 0.0 < difference.mean() < 2e-3
 
@@ -169,3 +178,42 @@ def test_hashes_may_be_left_unchecked(tmp_path: Path, micro_bundle: Path) -> Non
     with pytest.raises(BundleError, match="damaged"):
         load(folder)
     load(folder, check_hashes=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_path_that_is_no_utf8_is_openvinos(tmp_path: Path, mean_bundle: MakeBundle) -> None:
+    folder = tmp_path / "b\udcff"
+    shutil.copytree(mean_bundle(1, 64, 96), folder)
+    image = np.full((64, 96, 3), 51, np.uint8)
+    predictor = load(folder)
+    assert predictor.backend == "openvino"
+    np.testing.assert_allclose(predictor(image), 0.2, atol=1e-6)
+    with pytest.raises(BackendError, match="takes no path that isn't UTF-8: move the bundle, or"):
+        load(folder, "onnxruntime")
+
+
+FORKED = """
+import os, sys, warnings
+import numpy as np
+from apdepth_deploy import load
+warnings.simplefilter("ignore")
+predictor = load(sys.argv[1], "torch", checkpoint=sys.argv[2])
+image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+expected = predictor(image)
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if np.allclose(predictor(image), expected, atol=1e-5) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_the_torch_model_runs_in_a_forked_process(
+    micro_bundle: Path, micro_checkpoint: Path
+) -> None:
+    command = [sys.executable, "-c", FORKED, str(micro_bundle), str(micro_checkpoint)]
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+    assert done.stdout == "0\n"

@@ -34,6 +34,7 @@ class Model:
 def open_bundle(folder: Path, backend: str, precision: str | None = None) -> Model:
     """A bundle on one of its backends. Raises BundleError, BackendError."""
     predictor = apdepth_deploy.load(folder, backend=backend, precision=precision)
+    predictor.settle()  # every frame on one engine
     size = predictor.frame_size
     seen = "frames at their own size" if size is None else f"frames at {size[0]}x{size[1]}"
     label = f"{folder.name}: {predictor.backend}, {predictor.precision}, {seen}"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.runtime.cache import cache_folder
 from apdepth_deploy.runtime.tensorrt import choice
 from apdepth_deploy.runtime.tensorrt import runtime_cache as cache
 from apdepth_deploy.runtime.tensorrt.choice import UnfitError, choose_engines
@@ -184,7 +185,7 @@ def test_either_finds_the_kernels_that_the_other_kept(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     gpu = {"name": "NVIDIA GeForce RTX 5090 (D)", "compute_capability": "12.0"}
     plan = "0123456789abcdef" * 4
-    folder = cache.cache_folder()
+    folder = cache_folder()
     assert folder is not None
     path = folder / cache.cache_name(gpu, "13000", VERSION, plan)
     command = [cpp_build / "tests/apdepth_cache", *gpu.values(), "13000", VERSION, plan]

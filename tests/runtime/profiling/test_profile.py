@@ -309,7 +309,7 @@ def test_a_range_runs_at_its_opt_size_and_a_picture_is_fitted(
 
 
 def test_depth_that_is_not_finite_is_no_result(mean_bundle: MakeBundle) -> None:
-    with pytest.raises(ParityError, match="openvino fp32: depth has NaN or Inf; `verify`"):
+    with pytest.raises(ParityError, match="onnxruntime fp32: depth has NaN or Inf; `verif"):
         measured(mean_bundle(1, 64, 96, divisor=0.0))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 from apdepth_deploy import load
-from apdepth_deploy.runtime.tensorrt.runtime_cache import RuntimeCache, cache_folder, cache_name
+from apdepth_deploy.runtime.cache import cache_folder
+from apdepth_deploy.runtime.tensorrt.runtime_cache import RuntimeCache, cache_name
 
 Add = Callable[..., Path]
 MakeBundle = Callable[..., Path]
@@ -42,7 +45,7 @@ def test_kernels_are_kept_for_this_gpu_driver_and_version(
     before = file.stat()
     assert run(bundle)
     after = file.stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)  # not rewritten
+    assert after.st_ino == before.st_ino  # not rewritten
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", "flip", "cut"])
@@ -72,6 +75,29 @@ def test_a_folder_that_cant_be_written_is_no_error(bundle: Path, caches: Path) -
     caches.mkdir(parents=True)
     caches.chmod(0o500)
     assert not run(bundle)
+
+
+def test_that_nothing_can_be_kept_is_said_once(
+    gpu: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    (warning,) = load(bundle, "tensorrt-rtx").warnings
+    assert warning.startswith("TensorRT compiles kernels at every start, for none can be kept: /pr")
+
+
+def test_unchecked_the_key_is_the_plan_that_is_there(gpu: Any, bundle: Path, caches: Path) -> None:
+    run(bundle)
+    plan = next((bundle / "engines").iterdir())
+    plan.write_bytes(plan.read_bytes() + b" ")
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][f"engines/{plan.name}"]["size"] += 1
+    path.write_text(json.dumps(manifest))
+    predictor: Any = load(bundle, "tensorrt-rtx", check_hashes=False)
+    assert not predictor.chain._engines[0].cache.loaded
+    predictor(FRAME)
+    digests = {file.name.split(".")[-2] for file in caches.iterdir()}
+    assert hashlib.sha256(plan.read_bytes()).hexdigest()[:16] in digests and len(digests) == 2
 
 
 @pytest.mark.parametrize("obstacle", ["file", "folder"])

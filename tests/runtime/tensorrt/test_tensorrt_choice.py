@@ -53,7 +53,7 @@ def test_auto_without_a_gpu_says_why_not_tensorrt(
     mean_bundle: MakeBundle, add_engines: Add
 ) -> None:
     predictor = load(add_engines(mean_bundle(1, 32, 48)))
-    assert predictor.backend == "openvino"
+    assert predictor.backend == "onnxruntime"  # before OpenVINO
     assert predictor.reason.endswith(
         "; not tensorrt-rtx: tensorrt-rtx needs an NVIDIA GPU and its driver, and this machine "
         "has none"
@@ -74,11 +74,11 @@ def test_auto_passes_over_an_engine_that_does_not_fit(
 ) -> None:
     folder = add_engines(mean_bundle(1, 32, 48), version="1.0")
     predictor = load(folder)
-    assert predictor.backend == "openvino"
+    assert predictor.backend == "onnxruntime"  # before OpenVINO
     assert "; not tensorrt-rtx: fused.fp32 was built by tensorrt-rtx 1.0 and" in predictor.reason
     add_engines(folder)
     assert load(folder).backend == "tensorrt-rtx"
-    assert load(folder, device="cpu").backend == "openvino"
+    assert load(folder, device="cpu").backend == "onnxruntime"
     gpu.trt._fails["load"] = "Error Code 9: broken"
     assert "Error Code 9: broken" in load(folder).reason
 
@@ -159,6 +159,19 @@ def test_a_known_bad_version_is_a_warning(
     folder = add_engines(mean_bundle(1, 32, 48), target="tensorrt", version="10.5.0")
     (warning,) = load(folder, "tensorrt").warnings
     assert "10.5.0 gives wrong results for vision transformers" in warning
+
+
+def test_where_rtx_never_runs_the_way_out_is_tensorrt(
+    gpu: Any, mean_bundle: MakeBundle, add_engines: Add
+) -> None:
+    """TensorRT for RTX builds for Hopper, and refuses there to load what it has built."""
+    gpu.gpus[:] = [{**gpu.gpus[0], "compute_capability": "9.0"}]
+    folder = add_engines(mean_bundle(1, 32, 48), compute_capabilities=("9.0",))
+    gpu.trt._fails["load"] = "Error Code 9: this compute capability is not supported"
+    with pytest.raises(BackendError) as caught:
+        load(folder, "tensorrt-rtx")
+    line = f"`apdepth-deploy build {folder} --target tensorrt --gpu sm90`"
+    assert str(caught.value).endswith(line) and "-rtx --gpu" not in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate"])

@@ -52,6 +52,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/backends.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/ort_start.py
+	$(BIN)/python benchmarks/first_depth.py
 	$(BIN)/python benchmarks/training_step.py
 
 # The weights that ship, from nothing: scenes, then VAE, prior and U-Net; prior and U-Net again on other

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.metadata
 import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +23,26 @@ import pytest
 import torch
 from filelock import FileLock
 
-from apdepth_deploy.spec import CONVENTIONS, PRESETS, ModelSpec
+from apdepth_deploy.spec import CONVENTIONS, PRESETS, ModelSpec, without_prior
 
 # Networks this small spend their time waiting for each other's threads.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """What a fixture can't get is told once, at the fixture, not at each test that asks for it."""
+    report = yield
+    if call.excinfo is not None and isinstance(report.longrepr, tuple):
+        raised = call.excinfo.traceback[-1]
+        if Path(raised.path).name == "conftest.py":
+            report.longrepr = (str(raised.path), raised.lineno + 1, report.longrepr[2])
+    return report
+
+
+ROOT = Path(__file__).parents[1]
+#: Kept from run to run, for exporting takes longer than most that is tested with it.
+MICRO = ROOT / "out" / "tests" / "micro"
 
 
 def make_micro_spec(**changes: Any) -> ModelSpec:
@@ -65,24 +87,80 @@ def micro_spec() -> ModelSpec:
 def micro_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A verified bundle of the micro model, fused and staged, fp32 and fp16, 64x96. Read only.
 
-    Traced once: the workers of one run of the tests share it.
+    Exported where something that it is made from has changed; each run of the tests has a copy.
     """
-    from apdepth_deploy.export import FrameShape, export_bundle
-    from apdepth_deploy.model import ApDepth
-
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "micro" / "bundle"
     folder.parent.mkdir(exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    MICRO.mkdir(parents=True, exist_ok=True)
+    with FileLock(MICRO / "lock"):
         if not folder.exists():
-            export_bundle(
-                ApDepth.from_spec(make_micro_spec()),
-                folder,
-                kinds=("fused", "staged"),
-                precisions=("fp32", "fp16"),
-                shape=FrameShape.fixed(1, 64, 96),
-            )
+            shutil.copytree(_kept_micro_bundle(), folder)
     return folder
+
+
+def _kept_micro_bundle() -> Path:
+    folder, made_from = MICRO / "bundle", MICRO / "made_from"
+    origin = _origin()
+    if not made_from.exists() or made_from.read_text() != origin:
+        made_from.unlink(missing_ok=True)
+        _export_micro(folder)
+        made_from.write_text(origin)
+    return folder
+
+
+def _export_micro(folder: Path) -> None:
+    from apdepth_deploy.export import FrameShape, export_bundle
+    from apdepth_deploy.model import ApDepth
+
+    export_bundle(
+        ApDepth.from_spec(make_micro_spec()),
+        folder,
+        kinds=("fused", "staged"),
+        precisions=("fp32", "fp16"),
+        shape=FrameShape.fixed(1, 64, 96),
+    )
+
+
+def _origin() -> str:
+    """SHA-256 of the sources that export, of what is installed, and of this file."""
+    digest = hashlib.sha256(sys.version.encode())
+    rooms = ROOT / "apdepth_deploy", ROOT / "export"
+    sources = (path for room in rooms for path in room.rglob("*.py"))
+    for path in sorted([*sources, Path(__file__)]):
+        digest.update(path.read_bytes())
+    installed = {f"{found.name} {found.version}" for found in importlib.metadata.distributions()}
+    digest.update("\n".join(sorted(installed)).encode())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def bare_checkpoint(tmp_path_factory: pytest.TempPathFactory, micro_spec: ModelSpec) -> Path:
+    """The micro model without a prior: the quickest whole model to export. Read only."""
+    from apdepth_deploy.checkpoint import save_checkpoint
+    from apdepth_deploy.model import ApDepth
+
+    folder = tmp_path_factory.mktemp("bare") / "checkpoint"
+    save_checkpoint(ApDepth.from_spec(without_prior(micro_spec)), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def file_limit() -> Callable[[int], AbstractContextManager[None]]:
+    """(bytes) -> a context in which a longer file can't be written, as on a full disk."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
-import textwrap
 
 import pytest
 
 from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.cli import main
 from apdepth_deploy.errors import (
     ApDepthError,
     CheckpointError,
@@ -18,6 +17,7 @@ from apdepth_deploy.errors import (
 from apdepth_deploy.export import FrameShape, bundle_export, export_bundle
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
+from apdepth_deploy.spec import without_prior
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_graph_that_strays_is_not_written_and_the_old_bundle_stays(
     monkeypatch.setattr(bundle_export, "prepare", break_unet)
     with pytest.raises(ParityError, match=r"fused.fp32 strays .* first in stage 'unet'"):
         export_bundle(
-            ApDepth.from_spec(micro_spec),
+            ApDepth.from_spec(without_prior(micro_spec)),
             target,
             precisions=("fp32",),
             shape=FrameShape.fixed(1, 64, 64),
@@ -86,24 +86,18 @@ def test_the_callers_model_is_left_as_it_is(micro_spec, micro_bundle):
     assert model.dtype.itemsize == 4
 
 
-def test_a_full_disk_midway_keeps_the_old_bundle(micro_bundle, tmp_path, contents, run_script):
-    """A process that may write 100 kB per file: the weights don't fit."""
+def test_a_full_disk_midway_keeps_the_old_bundle(
+    micro_bundle, bare_checkpoint, tmp_path, contents, capsys, file_limit
+):
+    """No file may have more than 100 kB: the weights don't fit."""
     target = tmp_path / "bundle"
     shutil.copytree(micro_bundle, target)
     before = contents(target)
-    script = textwrap.dedent(
-        f"""
-        import resource, signal, sys
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        from apdepth_deploy.cli import main
-        sys.exit(main(["export", "tiny", "--random-weights", "--prior", "none", "--no-verify",
-                       "--height", "64", "--width", "64", "-o", {str(target)!r}]))
-        """
-    )
-    done = run_script(script, check=False, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
-    assert done.returncode == 2, done.stderr
-    assert "error: can't write" in done.stderr and "Traceback" not in done.stderr
+    words = ["export", str(bare_checkpoint), "--no-verify", "--height", "64", "--width", "64"]
+    with file_limit(100_000):
+        assert main([*words, "-o", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert "error: can't write" in said and "Traceback" not in said
     assert contents(target) == before
     assert list(tmp_path.iterdir()) == [target]
 

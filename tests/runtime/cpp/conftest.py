@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "runtime" / "cpp"
 #: Kept from run to run: only what changed is compiled again. ``.ci/cpp`` uses it, too.
 BUILD = ROOT / "out" / "cpp"
+INSTALL = "apt-get install cmake g++ ninja-build pkg-config nlohmann-json3-dev libstb-dev"
 STATUS = ("ok", "usage", "image", "bundle", "backend", "memory", "internal")
 
 
@@ -136,7 +137,7 @@ def _build() -> str | None:
     configured = subprocess.run(command, capture_output=True, text=True, check=False)
     for missing in ("nlohmann_json", "STB_INCLUDE_DIR"):
         if configured.returncode and missing in configured.stderr:
-            return f"{missing} is not found: Debian has nlohmann-json3-dev and libstb-dev"
+            return f"{missing} is not found"
     assert configured.returncode == 0, configured.stderr
     built = subprocess.run(
         [cmake, "--build", str(BUILD), "--parallel", "2"],
@@ -155,7 +156,7 @@ def cpp_build() -> Path:
     with FileLock(BUILD.with_suffix(".lock")):
         reason = _build()
     if reason:
-        pytest.skip(f"runtime/cpp can't be built here: {reason}")
+        pytest.skip(f"runtime/cpp can't be built here: {reason}. On Debian: {INSTALL}")
     return BUILD
 
 

@@ -97,16 +97,19 @@ def synthesize(
     if not frames:
         raise UsageError("no split has a frame: give --train, --val or --test more than 0")
     _write_manifest(folder, settings, frames)
-    for split in (split for split in SPLITS if split in frames):
-        (folder / split).mkdir(exist_ok=True)
-        sweep(folder / split)
-        jobs = [job for job in _jobs(folder, settings, split, frames[split]) if not _is_done(job)]
-        _render_all(jobs, workers, f"{split}: ", progress)
-        names = _names(frames[split], settings.views)
-        lines = [f"{name}_rgb.png {name}_depth.png" for name in names]
-        with atomic_file(folder / split / "list.txt") as path:
-            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        progress(f"{split}: {frames[split]} frames")
+    spawn = multiprocessing.get_context("spawn")  # Mitsuba's threads don't survive a fork
+    with ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) as pool:
+        for split in (split for split in SPLITS if split in frames):
+            (folder / split).mkdir(exist_ok=True)
+            sweep(folder / split)
+            jobs = _jobs(folder, settings, split, frames[split])
+            missing = [job for job in jobs if not _is_done(job)]
+            _render_all(missing, pool, 2 * workers, f"{split}: ", progress)
+            names = _names(frames[split], settings.views)
+            lines = [f"{name}_rgb.png {name}_depth.png" for name in names]
+            with atomic_file(folder / split / "list.txt") as path:
+                path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            progress(f"{split}: {frames[split]} frames")
 
 
 def _names(frames: int, views: int) -> list[str]:
@@ -128,34 +131,33 @@ def _is_done(job: _Job) -> bool:
     return all(path.is_file() for view in range(job.views) for path in _paths(job, view))
 
 
-def _render_all(jobs: list[_Job], workers: int, what: str, progress: Steps) -> None:
-    """All jobs, in parallel, a bounded number under way."""
+def _render_all(
+    jobs: list[_Job], pool: ProcessPoolExecutor, under_way: int, what: str, progress: Steps
+) -> None:
+    """All jobs, in parallel, so many under way."""
     began, done, told = time.monotonic(), 0, 0.0
-    spawn = multiprocessing.get_context("spawn")  # Mitsuba's threads don't survive a fork
     waiting: set[Future[None]] = set()
-    count = min(workers, max(len(jobs), 1))
-    with ProcessPoolExecutor(count, spawn, initializer=_end_with_parent) as pool:
-        try:
-            for job in jobs:
-                waiting.add(pool.submit(_render_job, job))
-                if len(waiting) < 2 * workers and job is not jobs[-1]:
-                    continue
-                least = ALL_COMPLETED if job is jobs[-1] else FIRST_COMPLETED
-                finished, waiting = wait(waiting, return_when=least)
-                for future in finished:
-                    future.result()
-                done += len(finished)
-                if time.monotonic() - told > 10:
-                    told = time.monotonic()
-                    progress(what + _pace(done, len(jobs), told - began))
-        except BrokenProcessPool as error:
-            raise OutputError(
-                "a rendering process died, perhaps for want of memory: run again with fewer "
-                "--workers; frames already written stay"
-            ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
+    try:
+        for job in jobs:
+            waiting.add(pool.submit(_render_job, job))
+            if len(waiting) < under_way and job is not jobs[-1]:
+                continue
+            least = ALL_COMPLETED if job is jobs[-1] else FIRST_COMPLETED
+            finished, waiting = wait(waiting, return_when=least)
+            for future in finished:
+                future.result()
+            done += len(finished)
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                progress(what + _pace(done, len(jobs), told - began))
+    except BrokenProcessPool as error:
+        raise OutputError(
+            "a rendering process died, perhaps for want of memory: run again with fewer "
+            "--workers; frames already written stay"
+        ) from error
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _end_with_parent() -> None:

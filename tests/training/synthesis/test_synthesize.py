@@ -27,11 +27,12 @@ from apdepth_deploy.training.synthesis import dataset
 from apdepth_deploy.training.synthesis.dataset import Settings, synthesize
 
 Contents = Callable[[Path], dict[str, bytes]]
-SIZE = ["--height", "24", "--width", "32", "--spp", "1", "--workers", "2"]
+SIZE = ["--height", "24", "--width", "32", "--spp", "1"]
 
 
-def run(folder: Path, *options: str) -> int:
-    return main(["synthesize", "-o", str(folder), *SIZE, *options])
+def run(folder: Path, *options: str, workers: int = 1) -> int:
+    """With one worker where it doesn't matter: each takes seconds to load Mitsuba."""
+    return main(["synthesize", "-o", str(folder), *SIZE, f"--workers={workers}", *options])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -45,7 +46,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read only."""
     folder = tmp_path_factory.mktemp("rendered") / "set"
-    assert run(folder, "--train", "3", "--val", "1", "--test", "2") == 0
+    assert run(folder, "--train", "3", "--val", "1", "--test", "2", workers=2) == 0
     return folder
 
 
@@ -152,7 +153,8 @@ def _running(group: int) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "apdepth_deploy", "synthesize", "-o", str(tmp_path / "set")]
-    process = subprocess.Popen([*command, *SIZE, "--train", "5000"], start_new_session=True)
+    command += [*SIZE, "--train", "5000", "--workers", "2"]
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         wait_for(lambda: sum("spawn_main" in line for line in _running(process.pid)) == 2)
         wait_for(lambda: any(tmp_path.rglob("*_depth.png")))

@@ -26,8 +26,8 @@ demo: $(READY)
 	$(BIN)/apdepth-deploy verify out/demo/bundle
 	$(BIN)/apdepth-deploy infer out/demo/bundle apdepth_deploy/data/bicycle.jpg --output out/demo/depth
 
-# In the order of the folders: by default the longest file, with the README's commands, comes last and
-# runs alone.
+# In the order of the tests, which begin with what takes longest: by default, files with few tests come
+# last, and the README's commands would run alone.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 

@@ -29,6 +29,14 @@ from apdepth_deploy.spec import CONVENTIONS, PRESETS, ModelSpec, without_prior
 torch.set_num_threads(1)
 
 
+#: Begun first, so that the workers end together.
+LONGEST = ("test_readme.py",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """What a fixture can't get is told once, at the fixture, not at each test that asks for it."""

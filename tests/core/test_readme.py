@@ -61,7 +61,7 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     assert depth.shape == photo.shape[:2] and depth.dtype == np.float32
     bundle = Bundle.open(workplace / "bundle")
     depths = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
-    assert {r.precision for r in depths} == {"fp32", "fp16"} and bundle.frame_shape == (1, 480, 640)
+    assert {r.precision for r in depths} == {"fp32", "fp16"} and bundle.frame_shape == (1, 240, 320)
     assert all(r.max_abs <= 1e-4 for r in depths if r.precision == "fp32")
     assert all(r.mean_abs <= 2e-3 and r.bad == 0 for r in depths if r.precision == "fp16")
     assert json.loads((workplace / "results/results.json").read_text())["frames"] == 1

@@ -165,7 +165,7 @@ def api(cpp_build: Path) -> Api:
     return Api(cpp_build / "libapdepth.so")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def micro(api: Api, micro_bundle: Path) -> Iterator[Model]:
     """The micro model in fp32."""
     model = api.open(micro_bundle, precision="fp32")

@@ -22,7 +22,7 @@ from measuring import in_a_process, run, save_results
 
 from apdepth_deploy import load
 from apdepth_deploy.console import table
-from apdepth_deploy.runtime.profiling.machine import machine_facts, versions
+from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
 FRAMES = 140
 SETTLED = 100

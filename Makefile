@@ -7,7 +7,7 @@ TYPES := out/typecheck
 # TensorRT for RTX has wheels for this processor.
 ENGINES := $(if $(filter x86_64,$(shell uname -m)),--target tensorrt-rtx)
 
-.PHONY: setup demo test test-full lint format bench weights gpu-check gpu-wheels clean
+.PHONY: setup demo test test-full check lint format bench weights gpu-check gpu-wheels clean
 
 setup: $(READY)
 
@@ -38,9 +38,14 @@ test-full: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf $(TYPES) out/wheel
-	$(BIN)/python -m pip install --quiet --no-deps --target $(TYPES) .
+	rm -rf $(TYPES)
+	mkdir -p $(TYPES)/apdepth_deploy
+	ln -s $(CURDIR)/apdepth_deploy/* $(addprefix $(CURDIR)/,training export runtime) $(TYPES)/apdepth_deploy
 	MYPYPATH=$(TYPES) $(BIN)/mypy -p apdepth_deploy
+
+# What a change needs before a commit, in a minute: lint, types, and the tests that it can reach.
+check: lint
+	$(BIN)/python tests/changed.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Build TensorRT engines from a bundle's graphs, with or without a GPU.",
     ),
     "verify": ("apdepth_deploy.commands.verify", "Compare every graph of a bundle with PyTorch."),
-    "infer": ("apdepth_deploy.runtime.commands", "Depth from pictures."),
+    "infer": ("apdepth_deploy.runtime.infer.command", "Depth from pictures."),
     "profile": (
         "apdepth_deploy.runtime.profiling.command",
         "Measure latency, stages, layers, memory and the roofline.",

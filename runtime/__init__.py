@@ -1,7 +1,7 @@
 """Bundle -> depth. Needs numpy, pillow and one engine library; never torch for a graph."""
 
-from .backends import load, open_chain
-from .device_array import DeviceArray
+from .choice import load, open_chain
+from .engines.device_array import DeviceArray
 from .predictor import Predictor
 
 __all__ = ["DeviceArray", "Predictor", "load", "open_chain"]

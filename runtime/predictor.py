@@ -9,8 +9,8 @@ import numpy as np
 
 from apdepth_deploy.image import DepthArray, ImageArray, check_image, resize_depth, resize_image
 
-from .chain import Chain
-from .device_array import is_device_array
+from .engines.chain import Chain
+from .engines.device_array import is_device_array
 
 
 class Predictor:

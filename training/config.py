@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from apdepth_deploy.errors import DataError, UsageError
 
-from .text import read_text
+from .data.text import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -13,7 +13,7 @@ from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle, Engine, Graph
 from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.tensorrt import known_bad
 
-from ..backends import PREFERRED
+from ..choice import PREFERRED
 
 BACKENDS = ("auto", "tensorrt", "onnxruntime", "python")
 

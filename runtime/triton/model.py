@@ -19,7 +19,7 @@ import triton_python_backend_utils as pb_utils  # a module of the server's
 
 from apdepth_deploy.errors import ApDepthError
 
-from ..backends import load
+from ..choice import load
 
 #: Folder of the bundle beside a repository's ``model.py``.
 BUNDLE = "bundle"

@@ -129,7 +129,7 @@ def test_every_verb_is_where_the_table_says() -> None:
     ("module", "source"),
     [
         ("export.a", "from apdepth_deploy.runtime import load"),
-        ("export.a", "def f():\n import apdepth_deploy.runtime.folder"),
+        ("export.a", "def f():\n import apdepth_deploy.runtime.infer.folder"),
         ("export.a", "from apdepth_deploy.export.b import c"),
         ("export.a", "from apdepth_deploy import export"),
         ("export.a", "from ..runtime import load"),

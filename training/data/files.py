@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from apdepth_deploy.errors import DataError, ImageError
 from apdepth_deploy.image import DepthArray, ImageArray, read_picture
 
-from ..text import read_text
+from .text import read_text
 
 #: TIFF's BitsPerSample, PhotometricInterpretation and SampleFormat, with defaults; and what they
 #: are in a picture of depth: unsigned, 0 = black.

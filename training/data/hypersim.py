@@ -28,7 +28,7 @@ from apdepth_deploy.errors import DataError, TrainingError, UsageError
 from apdepth_deploy.files import atomic_file, sweep
 from apdepth_deploy.image import DepthArray, ImageArray
 
-from ..text import read_text
+from .text import read_text
 
 #: Focal length in pixels of every Hypersim camera at 1024x768.
 FOCAL = 886.81

@@ -1,5 +1,5 @@
 // Which engine of a bundle runs here, or a line that says why none does: before any is loaded.
-// runtime/tensorrt/choice.py, for fused engines. Knows nothing about running.
+// runtime/engines/tensorrt/choice.py, for fused engines. Knows nothing about running.
 #pragma once
 
 #include <optional>

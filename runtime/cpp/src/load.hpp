@@ -1,4 +1,4 @@
-// Which backend runs a bundle: the choice, and why, in words. runtime/backends.py for C.
+// Which backend runs a bundle: the choice, and why, in words. runtime/choice.py for C.
 #pragma once
 
 #include <memory>

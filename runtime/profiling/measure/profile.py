@@ -20,8 +20,8 @@ from apdepth_deploy.errors import BackendError, ParityError, UsageError
 from apdepth_deploy.image import ImageArray, read_image, resize_image
 from apdepth_deploy.verify import sample_frames
 
-from ...backends import load
-from ...chain import Chain
+from ...choice import load
+from ...engines.chain import Chain
 from .layers import Layer, as_layers
 from .machine import PeakMemory, machine_facts, versions
 from .results import Measured, Memory, Plan

@@ -10,7 +10,7 @@ import numpy as np
 
 from apdepth_deploy.image import ImageArray
 
-from ...chain import Chain
+from ...engines.chain import Chain
 
 Clock = Callable[[], float]
 Progress = Callable[[str], None]

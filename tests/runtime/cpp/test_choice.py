@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from apdepth_deploy.bundle import Bundle
-from apdepth_deploy.runtime.cache import cache_folder
-from apdepth_deploy.runtime.tensorrt import choice
-from apdepth_deploy.runtime.tensorrt import runtime_cache as cache
-from apdepth_deploy.runtime.tensorrt.choice import UnfitError, choose_engines
+from apdepth_deploy.runtime.engines.cache import cache_folder
+from apdepth_deploy.runtime.engines.tensorrt import choice
+from apdepth_deploy.runtime.engines.tensorrt import runtime_cache as cache
+from apdepth_deploy.runtime.engines.tensorrt.choice import UnfitError, choose_engines
 
 VERSION = "1.7.1.116"
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from apdepth_deploy.bundle import Bundle, Graph, TensorInfo
 from apdepth_deploy.cli import main
 from apdepth_deploy.errors import BackendError, ParityError, UsageError
-from apdepth_deploy.runtime.chain import Chain
-from apdepth_deploy.runtime.onnxruntime_backend import node_seconds
+from apdepth_deploy.runtime.engines.chain import Chain
+from apdepth_deploy.runtime.engines.onnxruntime_backend import node_seconds
 from apdepth_deploy.runtime.profiling.measure import machine, profile, roofline
 from apdepth_deploy.runtime.profiling.measure.layers import Layer, as_layers, by_kind
 from apdepth_deploy.runtime.profiling.measure.profile import profile_bundle

@@ -1,5 +1,5 @@
 // Where TensorRT for RTX's compiled kernels are kept: the files of the Python package
-// (runtime/tensorrt/runtime_cache.py), so that either finds what the other compiled.
+// (runtime/engines/tensorrt/runtime_cache.py), so that either finds what the other compiled.
 #pragma once
 
 #include <string>

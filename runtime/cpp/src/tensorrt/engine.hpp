@@ -1,5 +1,5 @@
 // One TensorRT plan, opened: checked against the manifest, with contexts made from it. Knows nothing
-// about buffers and streams. runtime/tensorrt/engine.py, for fused engines.
+// about buffers and streams. runtime/engines/tensorrt/engine.py, for fused engines.
 #pragma once
 
 #include <array>

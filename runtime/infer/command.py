@@ -10,9 +10,9 @@ import typer
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import printable, say
 
-from .backends import load
+from ..choice import load
+from ..feeds.search import find_images
 from .folder import infer_folder
-from .search import find_images
 
 app = typer.Typer(add_completion=False)
 

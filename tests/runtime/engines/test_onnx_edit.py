@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.runtime import open_chain
-from apdepth_deploy.runtime.onnx_edit import probed
-from apdepth_deploy.runtime.onnxruntime_backend import OrtChain
+from apdepth_deploy.runtime.engines.onnx_edit import probed
+from apdepth_deploy.runtime.engines.onnxruntime_backend import OrtChain
 
 Array = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from apdepth_deploy import load
 from apdepth_deploy.errors import BackendError, BundleError
-from apdepth_deploy.runtime import cache, openvino_backend
+from apdepth_deploy.runtime.engines import cache, openvino_backend
 
 Frame = NDArray[np.uint8]
 FRAME = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)

@@ -13,8 +13,8 @@ import tensorrt_rtx as trt
 from cuda.bindings import driver
 
 from apdepth_deploy.errors import BackendError
-from apdepth_deploy.runtime import cuda
-from apdepth_deploy.runtime.tensorrt import engine as tensorrt_engine
+from apdepth_deploy.runtime.engines import cuda
+from apdepth_deploy.runtime.engines.tensorrt import engine as tensorrt_engine
 
 Add = Callable[..., Path]
 MakeBundle = Callable[..., Path]

@@ -14,8 +14,8 @@ from apdepth_deploy.errors import BackendError, ImageError, OutputError, UsageEr
 from apdepth_deploy.files import concerns_one_name, output_errors
 from apdepth_deploy.image import DepthArray, read_picture
 
-from .predictor import Predictor
-from .search import Job
+from ..feeds.search import Job
+from ..predictor import Predictor
 
 
 def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[str]:

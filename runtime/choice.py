@@ -14,9 +14,9 @@ from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.telemetry import import_onnxruntime
 from apdepth_deploy.tensorrt import TARGETS
 
-from .chain import Chain
+from .engines.chain import Chain
+from .engines.tensorrt.choice import UnfitError, check_hashes, choose_engines
 from .predictor import Predictor
-from .tensorrt.choice import UnfitError, check_hashes, choose_engines
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "torch", *TARGETS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
@@ -136,7 +136,7 @@ def _load_engines(bundle: Bundle, target: str, wanted: Wanted) -> Predictor:
     choice = choose_engines(bundle, target, wanted.precision, wanted.graph, _ordinal(wanted.device))
     if wanted.check_hashes:
         choice = check_hashes(bundle, choice)
-    from .tensorrt.backend import TrtChain
+    from .engines.tensorrt.backend import TrtChain
 
     chain = TrtChain(bundle, choice)
     chain.reason = (
@@ -158,7 +158,7 @@ def _load_onnxruntime(bundle: Bundle, wanted: Wanted, skipped: str) -> Predictor
 
 
 def _ort_chain(bundle: Bundle, graphs: tuple[Graph, ...], place: str, wanted: Wanted) -> Chain:
-    from .onnxruntime_backend import OrtChain
+    from .engines.onnxruntime_backend import OrtChain
 
     return OrtChain(bundle, graphs, place, threads=wanted.threads)
 
@@ -173,9 +173,9 @@ def _load_openvino(
     if wanted.device not in ("auto", "cpu"):
         raise UsageError(f"openvino runs on the CPU, not on {wanted.device}")
     _require("openvino")
-    from .openvino_backend import OvChain, has_bf16, settings_for
-    from .openvino_compile import Job, openvino_folder
-    from .relay import PATIENCE, Relay, can_relay
+    from .engines.openvino_backend import OvChain, has_bf16, settings_for
+    from .engines.openvino_compile import Job, openvino_folder
+    from .engines.relay import PATIENCE, Relay, can_relay
 
     arithmetic = "bf16" if wanted.precision == "bf16" else "fp32"
     if arithmetic == "bf16":
@@ -215,7 +215,7 @@ def _graphs(bundle: Bundle, kind: str, precision: str, wanted: Wanted) -> tuple[
 def _load_torch(bundle: Bundle, device: str, checkpoint: str | None) -> Predictor:
     """The PyTorch model takes the frames that the bundle's graphs take."""
     place, why = _device("torch", device)
-    from .torch_backend import TorchChain
+    from .engines.torch_backend import TorchChain
 
     chain = TorchChain(bundle, place, checkpoint)
     chain.reason = f"torch on {place}, fp32: {why}"
@@ -225,7 +225,7 @@ def _load_torch(bundle: Bundle, device: str, checkpoint: str | None) -> Predicto
 def open_chain(bundle: Bundle, kind: str, precision: str, *, probe: bool = False) -> Chain:
     """One chain on ONNX Runtime's CPU; ``probe`` also gives the stages inside a fused graph."""
     _require("onnxruntime")
-    from .onnxruntime_backend import OrtChain
+    from .engines.onnxruntime_backend import OrtChain
 
     return OrtChain(bundle, bundle.chain_graphs(kind, precision), "cpu", probe=probe)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from apdepth_deploy.depth import write_depth
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.runtime.search import find_images
+from apdepth_deploy.runtime.feeds.search import find_images
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ MOST_BYTES = 256 << 20
 
 _FILL = """
 import sys
-from apdepth_deploy.runtime.openvino_compile import fill_in_this_process
+from apdepth_deploy.runtime.engines.openvino_compile import fill_in_this_process
 fill_in_this_process(*sys.argv[1:])
 """
 

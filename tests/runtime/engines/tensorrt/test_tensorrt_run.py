@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.errors import BackendError, ImageError
-from apdepth_deploy.runtime.tensorrt.backend import TrtChain
-from apdepth_deploy.runtime.tensorrt.choice import choose_engines
+from apdepth_deploy.runtime.engines.tensorrt.backend import TrtChain
+from apdepth_deploy.runtime.engines.tensorrt.choice import choose_engines
 
 Add = Callable[..., Path]
 MakeBundle = Callable[..., Path]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from apdepth_deploy import load
-from apdepth_deploy.runtime.cache import cache_folder
-from apdepth_deploy.runtime.tensorrt.runtime_cache import RuntimeCache, cache_name
+from apdepth_deploy.runtime.engines.cache import cache_folder
+from apdepth_deploy.runtime.engines.tensorrt.runtime_cache import RuntimeCache, cache_name
 
 Add = Callable[..., Path]
 MakeBundle = Callable[..., Path]
@@ -137,7 +137,7 @@ def test_names_differ_where_kernels_do() -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from apdepth_deploy.runtime.tensorrt.runtime_cache import RuntimeCache
+from apdepth_deploy.runtime.engines.tensorrt.runtime_cache import RuntimeCache
 
 class Kernels:
     count = 0

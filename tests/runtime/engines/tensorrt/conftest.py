@@ -456,9 +456,9 @@ class DeviceValues:
 def _install(monkeypatch: pytest.MonkeyPatch, rtx: bool) -> Gpu:
     driver = FakeDriver()
     gpu = Gpu(driver, FakeTensorRT(driver, rtx), [GPU])
-    for module in ("tensorrt.choice", "backends"):
+    for module in ("engines.tensorrt.choice", "choice"):
         monkeypatch.setattr(f"apdepth_deploy.runtime.{module}.nvidia_gpus", lambda: gpu.gpus)
-    monkeypatch.setattr("apdepth_deploy.runtime.cuda.load_driver", lambda: driver)
+    monkeypatch.setattr("apdepth_deploy.runtime.engines.cuda.load_driver", lambda: driver)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx" if rtx else "tensorrt", gpu.trt)
     return gpu
 

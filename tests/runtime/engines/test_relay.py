@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from apdepth_deploy import Predictor, load
 from apdepth_deploy.bundle import file_entry
-from apdepth_deploy.runtime import relay
-from apdepth_deploy.runtime.relay import PATIENCE
+from apdepth_deploy.runtime.engines import relay
+from apdepth_deploy.runtime.engines.relay import PATIENCE
 
 MakeBundle = Callable[..., Path]
 Frame = NDArray[np.uint8]
@@ -168,7 +168,7 @@ LEAVES = """
 import os, signal, sys, time
 from apdepth_deploy import load
 from apdepth_deploy.cli import _terminate
-from apdepth_deploy.runtime import relay
+from apdepth_deploy.runtime.engines import relay
 signal.signal(signal.SIGTERM, _terminate)
 relay._FILL = "import time; time.sleep(600)"
 import numpy as np

@@ -39,7 +39,7 @@ def test_without_a_gpu_a_line_says_what_to_use(
     folder = mean_bundle(1, 32, 48)
     if built:
         add_engines(folder)
-    photo = str(Path(__file__).parents[3] / "apdepth_deploy/data/bicycle.jpg")
+    photo = str(Path(__file__).parents[4] / "apdepth_deploy/data/bicycle.jpg")
     command = [*INFER, str(folder), photo, "-o", str(tmp_path / "out"), "--backend", "tensorrt-rtx"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == (

@@ -1,0 +1,1 @@
+"""``apdepth-deploy infer``: joins feeds and a predictor."""

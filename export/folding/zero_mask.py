@@ -24,6 +24,7 @@ def zero_mask_out_of_prior(model: ApDepth) -> None:
 class UnmaskedAttention(Dinov2Attention):
     """DINOv2's attention to the whole picture."""
 
-    def forward(self, hidden_states: Tensor, attention_mask: Any = None, **options: Any) -> Any:
-        """[B,N,C] -> what transformers' own gives."""
-        return super().forward(hidden_states, None, **options)
+    def forward(self, hidden_states: Tensor, *mask: Any, **options: Any) -> Any:
+        """[B,N,C] -> what transformers' own gives, whose forward takes a mask since 5.18."""
+        options.pop("attention_mask", None)
+        return super().forward(hidden_states, **options)

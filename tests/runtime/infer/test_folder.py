@@ -19,7 +19,10 @@ from PIL import Image
 
 from apdepth_deploy import load
 from apdepth_deploy.cli import main
+from apdepth_deploy.errors import BackendError
 from apdepth_deploy.image import read_image
+from apdepth_deploy.runtime.folder import infer_folder
+from apdepth_deploy.runtime.search import find_images
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -107,7 +110,10 @@ def test_two_pictures_of_one_name_are_refused(
     picture(tmp_path / "other" / "a.png")
     output = tmp_path / "out"
     assert infer(bundle, photos, tmp_path / "other", "-o", output) == 2
-    assert "two pictures would write a.png_depth.png: run them apart" in capsys.readouterr().err
+    assert (
+        "two pictures would write a.png_depth.png: run them apart, or name the folder"
+        in capsys.readouterr().err
+    )
     assert not output.exists()
 
 
@@ -117,7 +123,7 @@ def test_a_pattern_without_pictures_is_refused(
 ) -> None:
     (photos / "empty").mkdir()
     assert infer(bundle, photos / "a.png", photos / pattern, "-o", tmp_path / "out") == 2
-    assert f"{photos}/{pattern}: no picture there (.bmp, .jpeg" in capsys.readouterr().err
+    assert f"{photos}/{pattern}: no picture there (.bmp, .jfif" in capsys.readouterr().err
 
 
 def test_hidden_files_and_earlier_results_are_left_out(
@@ -171,6 +177,110 @@ def test_a_bad_picture_stops_no_other_and_is_named_last(
     assert lines[10].startswith(f"failed: {photos}/small.png: 1x1 pixels is too small")
     assert lines[11:] == [f"failed: {tmp_path}/missing.png: no such file"]
     assert said.out == f"2 of 6 pictures done, depth in {output}\n"
+
+
+def test_a_name_too_long_for_results_stops_no_other(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: Text
+) -> None:
+    long = picture(photos / ("x" * 248 + ".png"))
+    picture(photos / "z.png")
+    (tmp_path / "out" / "z_depth.npy").mkdir(parents=True)  # and this one's place is taken
+    assert infer(bundle, photos, "-o", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("2 of 4 pictures done")
+    failed = [line for line in said.err.splitlines() if line.startswith("failed")]
+    assert failed[0].startswith(f"failed: {long}: can't write {tmp_path}/out/xxx")
+    assert failed[1].startswith(f"failed: {photos}/z.png: can't write {tmp_path}/out/z_depth.npy")
+    assert "File name too long" in failed[0] and "Is a directory" in failed[1]
+
+
+@pytest.mark.parametrize("megabytes", [150, 650])
+def test_a_picture_too_large_for_memory_stops_no_other(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: Text, megabytes: int
+) -> None:
+    """With little room even reading fails; with more, what comes after."""
+    Image.new("1", (12000, 9000)).save(photos / "large.png")
+    predictor = load(bundle, backend="onnxruntime")
+    jobs = find_images([str(photos)]).jobs
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (megabytes << 20), before[1]))
+    try:
+        failures = infer_folder(predictor, jobs, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert len(failures) == 1
+    assert failures[0].startswith(f"{photos}/large.png: not enough memory")
+    assert {"a", "sub/b"} <= {
+        str(p)[:-10] for p in relative(tmp_path / "out") if p.suffix == ".npy"
+    }
+
+
+def relative(folder: Path) -> list[Path]:
+    return [path.relative_to(folder) for path in folder.rglob("*")]
+
+
+@pytest.mark.parametrize("words", ["std::bad_alloc", "Failed to allocate memory for requested"])
+def test_an_engine_without_memory_stops_no_other(photos: Path, tmp_path: Path, words: str) -> None:
+    """Stands for an engine: none can be brought to this for one of two pictures."""
+
+    def predictor(image: Any) -> Any:
+        if image.shape[0] == 30:
+            raise BackendError(f"failed on ['image']: {words}")
+        return image[..., 0].astype(np.float32) / 255
+
+    jobs = find_images([str(photos)]).jobs
+    failures = infer_folder(predictor, jobs, tmp_path / "out")  # type: ignore[arg-type]
+    assert failures == [f"{photos}/a.png: not enough memory for a picture of this size"]
+    assert results(tmp_path / "out") == ["sub/b"]
+    words = "the GPU is lost"
+    with pytest.raises(BackendError, match=words):
+        infer_folder(predictor, jobs, tmp_path / "out")  # type: ignore[arg-type]
+
+
+def test_the_first_of_several_pictures_is_taken_and_this_is_said(
+    bundle: Path, tmp_path: Path, capsys: Text
+) -> None:
+    frames = [Image.new("L", (96, 64), grey) for grey in (51, 204)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert infer(bundle, tmp_path / "a.tif", "-o", tmp_path / "out") == 0
+    assert (
+        f"{tmp_path}/a.tif: holds several pictures: the first is taken" in capsys.readouterr().err
+    )
+    assert np.load(tmp_path / "out" / "a_depth.npy").mean() == pytest.approx(0.2)
+
+
+def test_what_libtiff_prints_doesnt_come_between_our_lines(
+    bundle: Path, tmp_path: Path, capfd: Text
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tif", compression="tiff_adobe_deflate")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[200:400] = b"\xff" * 200
+    (tmp_path / "a.tif").write_bytes(data)
+    assert infer(bundle, tmp_path / "a.tif", "-o", tmp_path / "out") == 1
+    lines = capfd.readouterr().err.splitlines()[2:]
+    assert lines[0] == f"[1/1] {tmp_path}/a.tif"
+    assert len(lines) == 2 and lines[1].startswith(
+        f"failed: {tmp_path}/a.tif: damaged or truncated"
+    )
+
+
+@pytest.mark.parametrize("closed", ["0>&- 1>&- 2>&-", "2>&-", "2>/dev/full"])
+def test_depth_needs_nobody_who_listens(
+    bundle: Path, photos: Path, tmp_path: Path, closed: str
+) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *INFER, bundle, photos]
+    done = subprocess.run([*command, "-o", tmp_path / "out"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert results(tmp_path / "out") == ["a", "sub/b"]
+
+
+def test_a_reader_that_has_enough_ends_no_work(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    command = ["sh", "-c", '"$@" 2>&1 | head -1', "sh", *INFER, bundle, photos]
+    done = subprocess.run([*command, "-o", tmp_path / "out"], capture_output=True, check=False)
+    assert done.stdout.count(b"\n") == 1
+    assert results(tmp_path / "out") == ["a", "sub/b"]
 
 
 def test_depth_that_is_not_a_number_is_a_failure_and_is_not_written(

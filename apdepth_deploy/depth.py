@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -60,7 +60,7 @@ def write_depth(depth: DepthArray, folder: Path, stem: str) -> list[Path]:
     Raises OutputError where a file can't be written.
     """
     paths = [folder / f"{stem}{ending}" for ending in ENDINGS]
-    writers = (
+    writers: tuple[Callable[[BinaryIO], None], ...] = (
         lambda file: _write_png(to_uint16(depth), file),
         lambda file: _write_npy(depth, file),
         lambda file: _write_png(colorize(depth), file),

@@ -123,7 +123,8 @@ def _white(picture: Picture, edges: list[tuple[int, int]]) -> int:
         return picture.white
     used = 0
     for top, bottom in edges:
-        used |= int(np.bitwise_or.reduce(picture.image.crop((0, top, width, bottom)), axis=None))
+        values = np.asarray(picture.image.crop((0, top, width, bottom)))
+        used |= int(np.bitwise_or.reduce(values, axis=None))
     at_the_bottom = used < 1 << bits and used % (1 << 16 - bits)
     return (1 << bits) - 1 if at_the_bottom else picture.white
 

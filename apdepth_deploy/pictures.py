@@ -113,7 +113,8 @@ def _open_jpeg(kind: str, file: BinaryIO) -> Picture:
     from PIL.JpegImagePlugin import JpegImageFile
 
     data = file.read()
-    needed, position, info = [data[:2]], 2, {}
+    needed, position = [data[:2]], 2
+    info: dict[Any, Any] = {}
     for marker, segment in _segments(data):
         position += len(segment)
         content = segment[4:]
@@ -192,9 +193,9 @@ def _text(header: memoryview, text: memoryview) -> dict[Any, Any]:
     """What Pillow makes of one chunk, asked alone; nothing where it is broken or too large."""
     from PIL.PngImagePlugin import PngImageFile
 
-    start = [_PNG_START, header, text, struct.pack(">I4s", 0, b"IDAT")]
+    pixels = struct.pack(">I4s", 0, b"IDAT")
     with contextlib.suppress(Exception):
-        return PngImageFile(io.BytesIO(b"".join(start))).info
+        return PngImageFile(io.BytesIO(_PNG_START + bytes(header) + bytes(text) + pixels)).info
     return {}
 
 

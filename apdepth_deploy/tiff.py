@@ -62,13 +62,13 @@ def pare(data: bytes) -> Pared:
     last = first + count * entry_size
     if last > len(data):
         raise ImageError("damaged or truncated: its directory lies outside of the file")
-    entries = {}
+    entries: dict[int, bytes] = {}
     for at in range(first, last, entry_size):
         entry = data[at : at + entry_size]
         entries.setdefault(struct.unpack(order + "H", entry[:2])[0], entry)
     kept = [entry for tag, entry in entries.items() if tag in _LAYOUT]
     value_size = header // 2
-    parts = [
+    parts: list[bytes | memoryview] = [
         data[:value_size],
         struct.pack(order + number, len(data)),
         memoryview(data)[header:],
@@ -130,7 +130,7 @@ class TiffPicture(TiffImageFile):
     def load_prepare(self) -> None:
         """As Pillow's, without its limit of pixels: ours was asked before."""
         if self._im is None:
-            self.im = Image.core.new(self.mode, self.size)
+            self.im = Image.new(self.mode, self.size).im
         ImageFile.ImageFile.load_prepare(self)
 
 

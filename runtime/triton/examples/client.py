@@ -1,11 +1,11 @@
 """Depth of a picture from a Triton server.
 
-    pip install 'tritonclient[http,grpc]' pillow
+    pip install apdepth-deploy 'tritonclient[http,grpc]'
     python client.py photo.jpg -o depth.npy
     python client.py photo.jpg -o depth.npy --protocol grpc --url robot:8001 --shared-memory
 
-Needs nothing of apdepth-deploy, and is the same for every form of the model. ``depth.npy`` is
-float32 [H,W] of the model's frame, affine-invariant: 0 = near, 1 = far.
+Reads pictures as apdepth-deploy does, and is the same for every form of the model. ``depth.npy``
+is float32 [H,W] of the model's frame, affine-invariant: 0 = near, 1 = far.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import contextlib
 import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 from tritonclient.utils import shared_memory
+
+from apdepth_deploy.image import read_image, resize_image
 
 PORTS = {"http": 8000, "grpc": 8001}
 
@@ -61,12 +63,11 @@ def read_frames(path: str, shape: list[int]) -> np.ndarray:
     A model with a range keeps the picture's size to the nearest multiple of 8, which must be
     within that range; a batch that is fixed is filled with copies.
     """
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    picture = read_image(Path(path))
     batch, height, width, _ = shape
-    height = height if height > 0 else round(picture.height / 8) * 8
-    width = width if width > 0 else round(picture.width / 8) * 8
-    frame = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    return np.repeat(frame[None], max(batch, 1), axis=0)
+    height = height if height > 0 else round(picture.shape[0] / 8) * 8
+    width = width if width > 0 else round(picture.shape[1] / 8) * 8
+    return np.repeat(resize_image(picture, height, width)[None], max(batch, 1), axis=0)
 
 
 def infer_sent(triton: Any, client: Any, model: str, frames: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from apdepth_deploy.console import Steps
 from apdepth_deploy.errors import DataError, OutputError, UsageError
 from apdepth_deploy.files import atomic_file, sweep
 
-from ..text import read_text
+from ..data.text import read_text
 
 SCHEMA_VERSION = 1
 #: Raised with every change that makes other pictures of the same seed.

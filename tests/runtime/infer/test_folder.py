@@ -21,8 +21,8 @@ from apdepth_deploy import load
 from apdepth_deploy.cli import main
 from apdepth_deploy.errors import BackendError
 from apdepth_deploy.image import read_image
-from apdepth_deploy.runtime.folder import infer_folder
-from apdepth_deploy.runtime.search import find_images
+from apdepth_deploy.runtime.feeds.search import find_images
+from apdepth_deploy.runtime.infer.folder import infer_folder
 
 Contents = Callable[[Path], dict[str, bytes]]
 

@@ -17,7 +17,7 @@ from typing import Any
 from apdepth_deploy.errors import ApDepthError, BundleError
 from apdepth_deploy.files import atomic_file, sha256
 from apdepth_deploy.manifest import PRECISIONS as PRECISIONS
-from apdepth_deploy.manifest import SCHEMA_VERSION, check_manifest, finite
+from apdepth_deploy.manifest import SCHEMA_VERSION, check_manifest, finite, parse_manifest
 from apdepth_deploy.source import ModelSource
 from apdepth_deploy.spec import ModelSpec
 
@@ -151,7 +151,7 @@ class Bundle:
         folder = Path(folder)
         path = folder / MANIFEST
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = parse_manifest(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise BundleError(
                 f"{folder} is no bundle: it has no {MANIFEST}. Make one with `export`"

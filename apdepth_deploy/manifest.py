@@ -5,8 +5,9 @@ Knows nothing about files: ``bundle`` compares the manifest with what lies besid
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,21 +15,29 @@ from apdepth_deploy.errors import BundleError
 from apdepth_deploy.tensorrt import TARGETS
 
 SCHEMA_VERSION = 1
+#: The most values in the frames of a call: what an engine's int counts to.
+MAX_VALUES = 2**31 - 1
 PRECISIONS = ("fp32", "fp16", "bf16")
+_MAX_DEPTH = 64
 
 Check = Callable[[Any], bool]
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and len(value) <= 4096
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    """So far from a float's largest that sums stay finite."""
+    return type(value) in (int, float) and abs(value) <= 1e300
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and bool(value >= 0)
 
 
 def _is_extent(value: Any) -> bool:
@@ -84,14 +93,14 @@ _GRAPH: dict[str, Check] = {
     **dict.fromkeys(("opset", "parameters", "nodes"), _is_count),
     **dict.fromkeys(("inputs", "outputs"), _is_list),
     **dict.fromkeys(("batch", "height", "width"), _is_extent),
-    "gflop": _all_values(_is_number),
+    "gflop": _all_values(_is_amount),
 }
 _FOLDING: dict[str, Check] = {
     "applied": _all_items(_is_text),
     "skipped": _all_values(_is_text),
     **dict.fromkeys(("before", "after"), _is_object),
 }
-_SIZES: dict[str, Check] = {"parameters": _all_values(_is_count), "gflop": _all_values(_is_number)}
+_SIZES: dict[str, Check] = {"parameters": _all_values(_is_count), "gflop": _all_values(_is_amount)}
 _ENGINE: dict[str, Check] = {
     **dict.fromkeys(("graph", "version", "platform", "file"), _is_text),
     "precision": _one_of(*PRECISIONS),
@@ -100,16 +109,45 @@ _ENGINE: dict[str, Check] = {
     **dict.fromkeys(("batch", "height", "width"), _is_extent),
     "weights": _all_values(_is_count),
     **dict.fromkeys(("weights_bytes", "activation_bytes", "layers"), _is_count),
-    "seconds": _is_number,
+    "seconds": _is_amount,
 }
 _TENSOR: dict[str, Check] = {"name": _is_text, "dtype": _is_text, "shape": _all_items(_is_extent)}
 _FILE: dict[str, Check] = {"sha256": _is_text, "size": _is_count}
 _PARITY: dict[str, Check] = {
     **dict.fromkeys(("graph", "precision", "backend", "frame", "stage"), _is_text),
-    **dict.fromkeys(("max_abs", "mean_abs", "psnr", "scale"), _optional(_is_number)),
+    **dict.fromkeys(("max_abs", "mean_abs", "scale"), _optional(_is_amount)),
+    "psnr": _optional(_is_number),
     "bad": _is_count,
     "passed": lambda value: isinstance(value, bool),
 }
+
+
+def parse_manifest(text: str) -> Any:
+    """The JSON of a manifest: strict, each name once, so that every reader reads the same.
+
+    Raises ValueError for anything else; RecursionError where it is nested beyond all bounds.
+    """
+    data = json.loads(text, object_pairs_hook=_each_once)
+    json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # NaN, Inf, half a character
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+    return data
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has two values of one name")
+    return found
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def check_manifest(manifest: Any) -> None:
@@ -149,8 +187,24 @@ def _require(data: Any, fields: Mapping[str, Check], where: str) -> None:
 def _require_inside(name: str) -> None:
     """A plain relative path that stays in the bundle."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+    strange = "\\" in name or "\0" in name
+    if path.is_absolute() or ".." in path.parts or strange or not path.parts:
         raise BundleError(f"it names {name!r}, a path that leaves the bundle")
+
+
+def frame_values(batch: int, height: int, width: int) -> int:
+    """Values in RGB frames of that size."""
+    return 3 * batch * height * width
+
+
+def _require_countable(entry: Mapping[str, Any], where: str) -> None:
+    sizes = [entry[axis] for axis in ("batch", "height", "width")]
+    largest = [size[2] if isinstance(size, list) else size for size in sizes]
+    if frame_values(*largest) > MAX_VALUES:
+        raise BundleError(
+            f"{where} takes {'x'.join(map(str, largest))} frames: more than {MAX_VALUES} values. "
+            "Export the bundle again"
+        )
 
 
 def _check_folding(folding: Any) -> None:
@@ -161,6 +215,7 @@ def _check_folding(folding: Any) -> None:
 
 def _check_graph(graph: Any, where: str, files: Mapping[str, Any]) -> None:
     _require(graph, _GRAPH, where)
+    _require_countable(graph, where)
     for tensor in graph["inputs"] + graph["outputs"]:
         _require(tensor, _TENSOR, f"a tensor of {where}")
     for name in (graph["file"], graph["data"]):
@@ -170,6 +225,7 @@ def _check_graph(graph: Any, where: str, files: Mapping[str, Any]) -> None:
 
 def _check_engine(engine: Any, where: str, manifest: Mapping[str, Any]) -> None:
     _require(engine, _ENGINE, where)
+    _require_countable(engine, where)
     if engine["file"] not in manifest["files"]:
         raise BundleError(f"it has no hash for {engine['file']}. Build the engine again")
     built_from = (engine["graph"], engine["precision"])

@@ -56,6 +56,17 @@ class ModelSource:
             return "model"
         return "checkpoint" if self.seed is None else "random"
 
+    def trained_at(self) -> tuple[tuple[int, int], ...]:
+        """See ``ModelSpec.trained_at``; reads no weights. Raises CheckpointError."""
+        from apdepth_deploy.checkpoint import find_folder, read_spec_file
+
+        if self.model is not None:
+            return self.model.spec.trained_at
+        if self.seed is not None or self.unet is not None:
+            return ()
+        self._require_weights()
+        return read_spec_file(find_folder(self.name, self.revision))[1]
+
     @property
     def label(self) -> str:
         """How to name it to a person."""
@@ -77,19 +88,16 @@ class ModelSource:
         return model
 
     def _load(self) -> ApDepth:
-        from apdepth_deploy.checkpoint import shipped_folder
+        from apdepth_deploy.checkpoint import find_folder, require_depth
         from apdepth_deploy.model import ApDepth
 
         if self.model is not None:
             return copy.deepcopy(self.model)
         if self.seed is not None:
             return ApDepth.from_spec(self._random_spec(), self.seed)
-        has_weights = Path(self.name).is_dir() or shipped_folder(self.name) is not None
-        if self.name in PRESETS and not has_weights:
-            raise CheckpointError(
-                f"preset {self.name} has no trained weights: add --random-weights, "
-                "or give a checkpoint folder or hub id"
-            )
+        self._require_weights()
+        if self.unet is None:
+            require_depth(find_folder(self.name, self.revision))
         return ApDepth.from_checkpoint(
             self.name,
             prior=self.prior,
@@ -99,6 +107,16 @@ class ModelSource:
             vae_side=self.vae_side,
             revision=self.revision,
         )
+
+    def _require_weights(self) -> None:
+        from apdepth_deploy.checkpoint import shipped_folder
+
+        has_weights = Path(self.name).is_dir() or shipped_folder(self.name) is not None
+        if self.name in PRESETS and not has_weights:
+            raise CheckpointError(
+                f"preset {self.name} has no trained weights: add --random-weights, "
+                "or give a checkpoint folder or hub id"
+            )
 
     def _random_spec(self) -> ModelSpec:
         parts = self.prior in (None, "none") and self.vae in (None, TAESD)

@@ -21,7 +21,7 @@ from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import atomic_folder
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import ModelSpec, prior_licence
+from apdepth_deploy.spec import ModelSpec, frame_size, prior_licence
 from apdepth_deploy.verify import raise_on_miss, reference_results, verify_bundle
 
 from .estimate import describe
@@ -55,7 +55,8 @@ def export_bundle(
         output: the bundle's folder; an existing bundle there is replaced, at the very end.
         kinds: "fused" (frame in, depth out), "staged" (one graph per stage), or both.
         precisions: any of "fp32", "fp16", "bf16".
-        shape: frame sizes; the default is one frame of 480x640.
+        shape: frame sizes; the default is one frame of the largest size that the model was trained
+            at, or of 480x640 where it doesn't say.
         opset: ONNX opset, 18 to 23.
         folding: work out at export what is constant at inference (exact; docs/folding.md).
         verify: measure parity and write it into the manifest.
@@ -63,17 +64,18 @@ def export_bundle(
 
     Raises:
         UsageError: an argument that can't work. CheckpointError: the source can't be loaded.
-        ExportError: the model can't be traced. OutputError: the bundle can't be written.
+        ExportError: the model can't be traced, or not for that range.
+        OutputError: the bundle can't be written.
         ParityError: a graph strays from PyTorch; nothing is written then.
     """
     source = _as_source(source)
-    shape = shape or FrameShape.fixed(1, 480, 640)
     _check_choices(kinds, precisions, opset)
     with atomic_folder(Path(output), replaces=is_bundle) as folder:
         progress(f"loading {source.label}")
         model = source.load()
+        shape = shape or FrameShape.fixed(1, *model.spec.default_size)
         _check_shape(model.spec, shape)
-        for line in _notes(model.spec):
+        for line in _notes(model.spec, shape):
             progress(line)
         progress(describe(model.spec, kinds, precisions, shape, verify))
         record = folding_record(model.spec, shape.opt, folding)
@@ -118,7 +120,7 @@ def _check_choices(kinds: Sequence[str], precisions: Sequence[str], opset: int) 
 
 
 def _check_shape(spec: ModelSpec, shape: FrameShape) -> None:
-    shape.check(spec.latent_stride)
+    shape.check(spec.latent_stride, spec.coarsest_stride)
     if not shape.is_fixed and spec.prior is not None and spec.conventions.prior_side is not None:
         raise UsageError(
             "a prior with a fixed side needs a fixed frame size: drop --dynamic, "
@@ -126,8 +128,15 @@ def _check_shape(spec: ModelSpec, shape: FrameShape) -> None:
         )
 
 
-def _notes(spec: ModelSpec) -> Iterator[str]:
+def _notes(spec: ModelSpec, shape: FrameShape) -> Iterator[str]:
     """What a user has to know of the weights before using them."""
+    size = shape.opt[1:]
+    if spec.trained_at and size not in spec.trained_at:
+        known = " and ".join(map(frame_size, spec.trained_at))
+        yield (
+            f"warning: frames of {frame_size(size)}: the model was trained at {known}, and what it "
+            f"has not seen costs accuracy; {frame_size(spec.default_size)} is the default"
+        )
     licence = prior_licence(spec)
     if licence and "NC" in licence:
         yield f"note: Depth Anything V2 of this size is licensed {licence}: no commercial use"

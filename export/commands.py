@@ -12,7 +12,7 @@ from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import steps
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import PRESETS, TAESD
+from apdepth_deploy.spec import PRESETS, TAESD, default_size
 from apdepth_deploy.verify import records_of
 
 from .shapes import FrameShape, parse_shape
@@ -37,8 +37,14 @@ def export(
     precision: Annotated[
         list[str], typer.Option(help="fp32, fp16, bf16; repeat for several.")
     ] = _PRECISIONS,
-    height: Annotated[int, typer.Option(help="Frame height, a multiple of 8.")] = 480,
-    width: Annotated[int, typer.Option(help="Frame width, a multiple of 8.")] = 640,
+    height: Annotated[
+        int | None,
+        typer.Option(
+            help="Frame height, a multiple of 8; by default the largest that the checkpoint says "
+            "it was trained at, or 480."
+        ),
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Frame width likewise, or 640.")] = None,
     batch: Annotated[int, typer.Option(help="Frames per call.")] = 1,
     opset: Annotated[int, typer.Option(help="ONNX opset, 18 to 23.")] = 21,
     dynamic: Annotated[
@@ -113,11 +119,12 @@ def export(
         prior_side=prior_side,
         revision=revision,
     )
-    shape = _shape(dynamic, (batch, height, width), (smallest, opt, largest))
+    ranges = _ranges(dynamic, smallest, opt, largest)
     if gpu and target is None:
         raise UsageError("--gpu needs --target")
     with steps() as progress:
         progress("starting PyTorch")
+        shape = _shape(model, (batch, height, width), ranges)
         from .bundle_export import export_bundle
         from .engine_build import build_engines, prepare_target
 
@@ -143,17 +150,31 @@ def export(
     print(f"wrote {bundle.folder}")
 
 
-def _shape(
-    dynamic: bool,
-    size: tuple[int, int, int],
-    ranges: tuple[str | None, str | None, str | None],
-) -> FrameShape:
-    smallest, opt, largest = ranges
+#: Smallest, tuned for (None = the frame's own), largest (batch, height, width).
+_Ranges = tuple[tuple[int, int, int], tuple[int, int, int] | None, tuple[int, int, int]]
+
+
+def _ranges(
+    dynamic: bool, smallest: str | None, opt: str | None, largest: str | None
+) -> _Ranges | None:
     if not dynamic:
         if smallest or opt or largest:
             raise UsageError("--min, --opt and --max need --dynamic")
-        return FrameShape.fixed(*size)
+        return None
     if not (smallest and largest):
         raise UsageError("--dynamic needs --min and --max, such as --min 1x240x320 --max 4x480x640")
-    tuned = parse_shape(opt) if opt else size
-    return FrameShape.ranged(parse_shape(smallest), tuned, parse_shape(largest))
+    return parse_shape(smallest), parse_shape(opt) if opt else None, parse_shape(largest)
+
+
+def _shape(
+    model: ModelSource, size: tuple[int, int | None, int | None], ranges: _Ranges | None
+) -> FrameShape:
+    """What was asked for; a side that wasn't is that of the checkpoint's default size."""
+    opt = None if ranges is None else ranges[1]
+    if opt is None:
+        batch, height, width = size
+        known = default_size(model.trained_at() if None in size else ())
+        opt = batch, known[0] if height is None else height, known[1] if width is None else width
+    return (
+        FrameShape.fixed(*opt) if ranges is None else FrameShape.ranged(ranges[0], opt, ranges[2])
+    )

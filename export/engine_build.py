@@ -15,7 +15,8 @@ from apdepth_deploy.bundle import ITEM_SIZE, Bundle, Engine, Graph, file_entry
 from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, ExportError, UsageError
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.gpus import compute_capability, sm
+from apdepth_deploy.gpus import compute_capability, rtx_supports, sm
+from apdepth_deploy.onnx_file import check_weights
 from apdepth_deploy.tensorrt import TARGETS, known_bad, load_tensorrt, platform, rtx_capabilities
 
 from .engine_builder import Plan, build_plan
@@ -62,13 +63,14 @@ def build_engines(
     trt, capabilities = prepare_target(target, gpus)
     opened = Bundle.open(bundle)
     chosen = _choose(opened, graphs, precisions)
-    warning = known_bad(target, trt.__version__, capabilities)
-    if warning:
+    warnings = known_bad(target, trt.__version__, capabilities), _not_for_this_gpu(target)
+    for warning in filter(None, warnings):
         progress(f"warning: {warning}")
     engines = []
     for graph in chosen:
         for file in (graph.file, graph.data):
             opened.check_hash(file)
+        check_weights(opened.path(graph.file), opened.path(graph.data))
         names = ", ".join(sm(capability) for capability in capabilities)
         progress(f"building {graph.label} for {names} with {target} {trt.__version__}")
         engine, plan = _build(opened, graph, trt, target, capabilities, workspace, progress)
@@ -91,31 +93,54 @@ def prepare_target(target: str, gpus: Sequence[str]) -> tuple[Any, tuple[str, ..
             "--gpu current stands alone: an engine is for the GPU here, or for named ones"
         )
     asked = [] if current else sorted({compute_capability(gpu) for gpu in gpus}, key=float)
+    if target == "tensorrt":
+        return load_tensorrt(target), _of_this_gpu(asked)
+    chosen = _of_this_gpu(()) if current else tuple(asked or RTX_SERIES)
+    _require_rtx(chosen)
     trt = load_tensorrt(target)
-    if target == "tensorrt" or current:
-        return trt, _of_this_gpu(asked)
     known = rtx_capabilities(trt)
-    for capability in asked:
-        if capability not in known:
+    unknown = [] if current else [capability for capability in chosen if capability not in known]
+    if unknown:
+        raise BackendError(
+            f"TensorRT for RTX {trt.__version__} builds for compute capabilities "
+            f"{', '.join(known)}, not {unknown[0]}: use --gpu current on that GPU"
+        )
+    return trt, chosen
+
+
+def _require_rtx(capabilities: Sequence[str]) -> None:
+    for capability in capabilities:
+        if not rtx_supports(capability):
             raise BackendError(
-                f"TensorRT for RTX {trt.__version__} builds for compute capabilities "
-                f"{', '.join(known)}, not {capability}: use --target tensorrt on that GPU"
+                f"TensorRT for RTX does not run on compute capability {capability}: "
+                "use --target tensorrt on that GPU"
             )
-    return trt, tuple(asked or RTX_SERIES)
+
+
+def _not_for_this_gpu(target: str) -> str | None:
+    """What a user has to know who builds on a GPU that can't run the result."""
+    here = [gpu["compute_capability"] for gpu in nvidia_gpus()][:1]
+    if target == "tensorrt" or all(map(rtx_supports, here)):
+        return None
+    return (
+        f"the GPU here (compute capability {here[0]}) does not run TensorRT for RTX: "
+        "these engines are for others, and --target tensorrt builds for it"
+    )
 
 
 def _of_this_gpu(asked: Sequence[str]) -> tuple[str, ...]:
     """Standard TensorRT builds on the GPU that the engine is for; so does "current"."""
     here = [gpu["compute_capability"] for gpu in nvidia_gpus()]
+    or_rtx = ", or use --target tensorrt-rtx" if all(map(rtx_supports, asked)) else ""
     if not here:
         raise BackendError(
             "this engine is built on the GPU it is for, and there is none here: build on the "
-            "target machine, or use --target tensorrt-rtx with a named --gpu"
+            f"target machine{or_rtx and or_rtx + ' with a named --gpu'}"
         )
     if asked and list(asked) != here[:1]:
         raise BackendError(
             f"TensorRT builds for the GPU here ({here[0]}), not for {', '.join(asked)}: build on "
-            "that machine, or use --target tensorrt-rtx"
+            f"that machine{or_rtx}"
         )
     return (here[0],)
 

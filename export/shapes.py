@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from apdepth_deploy.errors import UsageError
+from apdepth_deploy.errors import ExportError, UsageError
+from apdepth_deploy.manifest import MAX_VALUES, frame_values
 
 #: Smallest frame side: below it the U-Net's lowest level has nothing left to attend to.
 MIN_SIDE = 64
@@ -73,24 +74,39 @@ class FrameShape:
         axes = (self.batch, self.height, self.width)
         return tuple(e.min for e in axes), tuple(e.max for e in axes)  # type: ignore[return-value]
 
-    def check(self, stride: int) -> None:
-        """Raises UsageError unless sides are multiples of ``stride``, and nothing is too small."""
+    def check(self, stride: int, coarsest: int) -> None:
+        """Raises UsageError unless sides are multiples of ``stride``, nothing too small or large.
+
+        ``coarsest``: pixels per place of the U-Net's lowest level. torch.export takes a size of 1
+        for a constant, so a side that ranges has 2 places there or more: ExportError else.
+        """
+        largest = (self.batch.max, self.height.max, self.width.max)
+        if frame_values(*largest) > MAX_VALUES:
+            raise UsageError(
+                f"{'x'.join(map(str, largest))} frames have more than {MAX_VALUES} values, which "
+                "is what engines count to: use smaller or fewer frames"
+            )
         for axis in AXES:
             extent = getattr(self, axis)
             for size in (extent.min, extent.opt, extent.max):
                 if axis == "batch" and size < 1:
                     raise UsageError(f"batch must be at least 1, not {size}")
                 if axis != "batch" and (size % stride or size < MIN_SIDE):
-                    near = max(MIN_SIDE, round(size / stride) * stride)
+                    near = max(MIN_SIDE, (size + stride // 2) // stride * stride)
                     raise UsageError(
                         f"{axis} must be a multiple of {stride} and at least {MIN_SIDE}, "
                         f"not {size}: use {near}"
                     )
+            if axis != "batch" and not extent.is_fixed and extent.min <= coarsest:
+                raise ExportError(
+                    f"{axis}: a range has to start at {coarsest + stride} or above, not at "
+                    f"{extent.min}; one size, min = max, may be {extent.min}"
+                )
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """ "BATCHxHEIGHTxWIDTH" -> three numbers; UsageError for anything else."""
-    if not re.fullmatch(r"\d+x\d+x\d+", text):
+    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}x[0-9]{1,9}", text):
         raise UsageError(f"{text!r} is not BATCHxHEIGHTxWIDTH, such as 1x480x640")
     batch, height, width = (int(n) for n in text.split("x"))
     return batch, height, width

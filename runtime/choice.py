@@ -11,6 +11,7 @@ from pathlib import Path
 from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle, Graph
 from apdepth_deploy.devices import nvidia_gpus, usable_cores
 from apdepth_deploy.errors import BackendError, UsageError
+from apdepth_deploy.onnx_file import check_weights
 from apdepth_deploy.telemetry import import_onnxruntime
 from apdepth_deploy.tensorrt import TARGETS
 
@@ -209,6 +210,8 @@ def _graphs(bundle: Bundle, kind: str, precision: str, wanted: Wanted) -> tuple[
         for graph in graphs:
             bundle.check_hash(graph.file)
             bundle.check_hash(graph.data)
+    for graph in graphs:
+        check_weights(bundle.path(graph.file), bundle.path(graph.data))
     return graphs
 
 

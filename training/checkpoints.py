@@ -11,6 +11,7 @@ Each is written beside its place and renamed: a run killed at any moment finds t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
@@ -91,7 +92,12 @@ class Checkpoints:
 
     def _fill(self, folder: Path, steps: int, stepper: Stepper) -> None:
         with stepper.averaged():
-            save_checkpoint(stepper.task.finish(), folder)
+            model = stepper.task.finish()
+            if self.config.task == "unet":
+                data = self.config.data
+                sizes = tuple(sorted({data.size(one) for one in data.train}))
+                model.spec = dataclasses.replace(model.spec, trained_at=sizes)
+            save_checkpoint(model, folder)
         versions = {name: version(name) for name in _TOOLS}
         record = {"steps": steps, "versions": versions, "config": self.config.to_json()}
         (folder / RECORD_FILE).write_text(_json(record), encoding="utf-8")

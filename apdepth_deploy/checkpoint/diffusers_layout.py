@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import DepthAnythingForDepthEstimation
@@ -22,11 +25,13 @@ from apdepth_deploy.checkpoint.reading import (
 )
 from apdepth_deploy.checkpoint.transformers_layout import load_prior, load_text_embedding
 from apdepth_deploy.errors import CheckpointError
+from apdepth_deploy.kinds import check_unet, check_vae
 from apdepth_deploy.spec import (
     CONVENTIONS,
     Conventions,
     conventions_from_json,
     named_conventions,
+    sizes_from_json,
     with_vae_config,
 )
 
@@ -45,17 +50,23 @@ def load_checkpoint(
 ) -> Parts:
     """See ``ApDepth.from_checkpoint``."""
     folder = find_folder(checkpoint, revision)
-    own = _read_spec_file(folder)
-    unet_net = _load_diffusers(folder / "unet" if unet is None else Path(unet), _UNETS)
+    own, trained_at = read_spec_file(folder)
+    rules = own
+    if conventions is not None:  # the latents are the checkpoint's in any case
+        scale = own.latent_scale
+        rules = dataclasses.replace(named_conventions(conventions), latent_scale=scale)
+    unet_net = _load_unet(folder / "unet" if unet is None else Path(unet))
     whole, half = (vae, None) if vae_side == "both" else (None, vae)
     vae_net = load_vae(folder / "vae" if whole is None else find_folder(whole))
-    prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
-    rules = own if conventions is None else named_conventions(conventions)
     if whole is not None:
         rules = with_scale_of(vae_net, rules)
+    _require_scale(folder / "vae", vae_net, rules)
+    prior_net = _find_prior(folder, prior, unet_net.config.in_channels)
     text = load_text_embedding(folder, unet_net.config.cross_attention_dim)
     name = Path(checkpoint).resolve().name
     parts = assemble(name, unet_net, vae_net, prior_net, text, rules)
+    if unet is None:
+        parts = parts._replace(spec=dataclasses.replace(parts.spec, trained_at=trained_at))
     return parts if half is None else _with_one_side(parts, load_vae(find_folder(half)), vae_side)
 
 
@@ -82,15 +93,39 @@ def _find_prior(
     return load_prior(str(folder / "prior"))
 
 
-def _read_spec_file(folder: Path) -> Conventions:
+def read_spec_file(folder: Path) -> tuple[Conventions, tuple[tuple[int, int], ...]]:
+    """What a checkpoint says beside its weights: conventions, and frame sizes in training.
+
+    (height, width) each; () where it says none. Raises CheckpointError.
+    """
     path = folder / SPEC_FILE
     if not path.is_file():
-        return CONVENTIONS["v1.1"]
+        return CONVENTIONS["v1.1"], ()
     data = read_json(path)
     try:
-        return conventions_from_json(data["conventions"])
+        sizes = sizes_from_json(data.get("trained_at", []))
+        return conventions_from_json(data["conventions"]), sizes
     except (KeyError, TypeError, CheckpointError) as error:
         raise CheckpointError(f"{path} has no usable 'conventions': {error}") from error
+
+
+def require_depth(folder: Path) -> None:
+    """Raises CheckpointError where the U-Net is not for depth but for another of diffusers' jobs.
+
+    ``model_index.json`` says for which. The authors' pipelines aren't among diffusers' own, and
+    their scheduler is Stable Diffusion's as it was: that they predict the sample, no file says.
+    """
+    index = folder / "model_index.json"
+    if (folder / SPEC_FILE).is_file() or not index.is_file():
+        return
+    kind = str(read_json(index).get("_class_name"))
+    channels = read_json(folder / "unet" / "config.json").get("in_channels")
+    is_base = kind == "StableDiffusionPipeline" and channels == 8  # with a trained U-Net put in
+    if kind in dir(diffusers) and not is_base:
+        raise CheckpointError(
+            f"{folder} is a {kind}: its U-Net was not trained for ApDepth. Put a trained one over "
+            "it with --unet, or name an ApDepth checkpoint"
+        )
 
 
 _UNETS: dict[str, Any] = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -113,10 +148,27 @@ def _load_diffusers(folder: Path, kinds: Mapping[str, Any]) -> Any:
     return network
 
 
+def _load_unet(folder: Path) -> UNet2DConditionModel:
+    check_unet(read_config(folder, "_class_name", list(_UNETS)), folder)
+    network: UNet2DConditionModel = _load_diffusers(folder, _UNETS)
+    return network
+
+
 def load_vae(folder: Path) -> AutoencoderKL | AutoencoderTiny:
     """The VAE of a ``vae/`` folder as float32. Raises CheckpointError."""
+    check_vae(read_config(folder, "_class_name", list(_VAES)), folder)
     network: AutoencoderKL | AutoencoderTiny = _load_diffusers(folder, _VAES)
     return network
+
+
+def _require_scale(folder: Path, vae: AutoencoderKL | AutoencoderTiny, rules: Conventions) -> None:
+    """The U-Net knows latents of one scale; a VAE of another is another model's."""
+    found = float(vae.config.scaling_factor)
+    if isinstance(vae, AutoencoderKL) and not math.isclose(found, rules.latent_scale, rel_tol=1e-6):
+        raise CheckpointError(
+            f"{folder} has scaling_factor {found}, but the U-Net was trained with latents of scale "
+            f"{rules.latent_scale}: put that VAE there, or the right latent_scale into {SPEC_FILE}"
+        )
 
 
 def _rename_attention(key: str) -> str:

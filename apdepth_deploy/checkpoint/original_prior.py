@@ -15,9 +15,15 @@ from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
 from apdepth_deploy.checkpoint.reading import StateDict, assign, loading, read_tensors
+from apdepth_deploy.errors import CheckpointError
 
 
 def load_original_prior(path: Path) -> DepthAnythingForDepthEstimation:
+    if "metric" in path.name.lower():  # nothing else tells: the same tensors, another last function
+        raise CheckpointError(
+            f"{path} is a metric model by its name (near = small), and the chain takes disparity "
+            "(near = large): use depth_anything_v2_vits.pth, or another size of it"
+        )
     state = read_tensors(path)
     with loading(path, "it is no Depth Anything V2 file: weights lack that tell its sizes"):
         config = original_prior_config(state)

@@ -41,5 +41,6 @@ def save_checkpoint(model: Model, folder: Path) -> None:
         if model.prior is not None:
             model.prior.net.save_pretrained(folder / "prior")
     np.save(folder / TEXT_EMBEDDING_FILE, model.text_embedding.float().cpu().numpy())
-    spec = {"conventions": model.spec.to_json()["conventions"]}
+    plain = model.spec.to_json()
+    spec = {key: plain[key] for key in ("conventions", "trained_at") if key in plain}
     (folder / SPEC_FILE).write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")

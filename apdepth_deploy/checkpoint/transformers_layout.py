@@ -20,6 +20,7 @@ from apdepth_deploy.checkpoint.reading import (
     require_shape,
 )
 from apdepth_deploy.errors import CheckpointError
+from apdepth_deploy.kinds import check_prior
 
 TEXT_EMBEDDING_FILE = "empty_text_embed.npy"
 
@@ -29,9 +30,9 @@ def load_prior(source: str) -> DepthAnythingForDepthEstimation:
     path = Path(source)
     if path.suffix in (".pth", ".pt") or path.is_file():
         return load_original_prior(path)
-    return _load_transformers(
-        find_folder(source), DepthAnythingForDepthEstimation, "depth_anything"
-    )
+    folder = find_folder(source)
+    check_prior(read_config(folder, "model_type", ["depth_anything"]), folder)
+    return _load_transformers(folder, DepthAnythingForDepthEstimation, "depth_anything")
 
 
 def _load_transformers(folder: Path, kind: Any, model_type: str) -> Any:

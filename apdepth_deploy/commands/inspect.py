@@ -13,6 +13,7 @@ from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import table
 from apdepth_deploy.errors import BundleError
 from apdepth_deploy.gpus import sm
+from apdepth_deploy.spec import frame_size
 from apdepth_deploy.verify import records_of
 
 app = typer.Typer(add_completion=False)
@@ -34,6 +35,7 @@ def _describe(bundle: Bundle) -> list[str]:
     tools = ", ".join(f"{name} {version}" for name, version in manifest["tools"].items())
     return [
         f"{bundle.folder}: {spec.name}, conventions {spec.conventions.name}{weights}",
+        *([f"trained at {', '.join(map(frame_size, spec.trained_at))}"] if spec.trained_at else []),
         f"made {manifest['created']} with {tools}",
         f"depth: {manifest['depth']}",
         "",

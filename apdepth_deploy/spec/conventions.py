@@ -54,7 +54,7 @@ class Conventions:
                 "three numbers above 0",
             ),
             "prior_side": (
-                self.prior_side is None or (type(self.prior_side) is int and self.prior_side > 0),
+                self.prior_side is None or is_count(self.prior_side, 1, 2**16),
                 "null or a number of pixels",
             ),
             "position_offset": (_are_numbers((self.position_offset,), 1), "a number"),
@@ -63,7 +63,7 @@ class Conventions:
                 self.concat in (("prior", "rgb"), ("rgb", "prior"), ("rgb",)),
                 "an order of 'prior' and 'rgb'",
             ),
-            "timestep": (type(self.timestep) is int and self.timestep >= 0, "a whole number"),
+            "timestep": (is_count(self.timestep, 0, 2**31), "a whole number"),
             "latent_scale": (
                 _are_numbers((self.latent_scale,), 1) and self.latent_scale > 0,
                 "a number above 0",
@@ -75,11 +75,16 @@ class Conventions:
                 raise CheckpointError(f"conventions: {field} is {value!r}; it must be {rule}")
 
 
+def is_count(value: Any, low: int, end: int) -> bool:
+    """Whether it is a whole number from ``low`` on, below ``end``."""
+    return type(value) is int and low <= value < end
+
+
 def _are_numbers(values: Any, count: int) -> bool:
     return (
         isinstance(values, tuple)
         and len(values) == count
-        and all(type(n) in (int, float) for n in values)
+        and all(type(n) in (int, float) and abs(n) < 1e9 for n in values)
     )
 
 

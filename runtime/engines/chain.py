@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from apdepth_deploy.errors import UsageError
+from apdepth_deploy.bundle import Graph, TensorInfo, axis_sizes
+from apdepth_deploy.errors import BundleError, UsageError
 from apdepth_deploy.image import ImageArray
 
 FloatArray = NDArray[np.float32]
@@ -95,9 +96,56 @@ def run_all(
         tensors |= graph.run(tensors)
         if finished is not None:
             finished(graph.name)
+    check_depth(tensors["depth"], frames)
     return {STAGE_OF[name]: value for name, value in tensors.items() if name in STAGE_OF}
+
+
+def check_depth(depth: FloatArray, frames: ImageArray) -> None:
+    """Raises BundleError where a graph's depth is not one float32 a pixel: not of these frames."""
+    if depth.shape != frames.shape[:3] or depth.dtype != np.float32:
+        raise BundleError(
+            f"the graph gives {depth.dtype} {list(depth.shape)} for frames of "
+            f"{list(frames.shape)}: it is not what the manifest says. Export the bundle again"
+        )
+
+
+#: {tensor: (NumPy's name of its type, its axes; None where one ranges)}.
+Declared = Mapping[str, tuple[str, Sequence[int | None]]]
+
+
+def check_tensors(graph: Graph, inputs: Declared, outputs: Declared) -> None:
+    """What an engine reads in a graph's file against what the manifest says of it.
+
+    Raises BundleError where they differ.
+    """
+    if inputs.keys() != {tensor.name for tensor in graph.inputs}:
+        raise _strays(graph, f"inputs {sorted(inputs)}", sorted(t.name for t in graph.inputs))
+    sizes = graph.batch, graph.height, graph.width
+    frame = {"image": (*sizes, 3), "depth": sizes}
+    for tensor in (*graph.inputs, *graph.outputs):
+        said = TensorInfo(tensor.name, tensor.dtype, frame.get(tensor.name, tensor.shape))
+        dtype, axes = {**inputs, **outputs}.get(tensor.name, ("no such tensor", ()))
+        fits = len(axes) == len(said.shape) and all(map(_is_axis, axes, said.shape))
+        if dtype != said.dtype or not fits or said.shape != tensor.shape:
+            found = f"{tensor.name}: {dtype} {list(axes)}"
+            raise _strays(graph, found, f"{tensor.dtype} {list(tensor.shape)} for {_frame(graph)}")
+
+
+def _is_axis(found: int | None, said: Any) -> bool:
+    low, _, high = axis_sizes(said)
+    return found is None or found == low == high
+
+
+def _frame(graph: Graph) -> str:
+    return "frames of " + "x".join(str(n) for n in (graph.batch, graph.height, graph.width))
+
+
+def _strays(graph: Graph, found: str, said: object) -> BundleError:
+    return BundleError(
+        f"{graph.file} has {found}, and the manifest says {said}. Export the bundle again"
+    )
 
 
 def one_line(error: Exception) -> str:
     """An engine's own words, short enough for a message."""
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:300] or type(error).__name__

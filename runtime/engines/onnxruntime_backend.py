@@ -16,7 +16,7 @@ from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 from apdepth_deploy.telemetry import import_onnxruntime
 
-from .chain import Chain, Finished, FloatArray, one_line, run_all
+from .chain import Chain, Finished, FloatArray, check_tensors, one_line, run_all
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -122,7 +122,7 @@ class _Session:
         self.name = graph.name
         self.inputs = [tensor.name for tensor in graph.inputs]
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and said by us
         options.intra_op_num_threads = threads or 0  # 0 = its own choice
         # One block planned ahead for all maps is no faster, and at full size 2.3 GB larger.
         options.enable_mem_pattern = device != "cpu"
@@ -140,7 +140,10 @@ class _Session:
         providers = [_CUDA, _CPU] if device == "cuda" else [_CPU]
         missing = missing_cuda_libraries(ort) if device == "cuda" else []
         try:
-            self._session = ort.InferenceSession(model, options, providers=providers)
+            # On a CPU there is nothing to fall back to, and what it says of that goes to stdout.
+            self._session = ort.InferenceSession(
+                model, options, providers=providers, enable_fallback=device == "cuda"
+            )
         except Exception as error:  # ONNX Runtime's errors share no public base class
             raise BundleError(
                 f"{graph.file}: ONNX Runtime can't load it: {one_line(error)}"
@@ -152,6 +155,9 @@ class _Session:
                 + ": see `apdepth-deploy doctor`, or pass --device cpu"
             )
         self.outputs = [tensor.name for tensor in self._session.get_outputs()]
+        check_tensors(
+            graph, _declared(self._session.get_inputs()), _declared(self._session.get_outputs())
+        )
 
     def run(self, tensors: dict[str, Any]) -> dict[str, FloatArray]:
         feeds = {name: tensors[name] for name in self.inputs}
@@ -168,6 +174,18 @@ class _Session:
         text = Path(self._session.end_profiling()).read_text(encoding="utf-8")
         events: list[dict[str, Any]] = json.loads(text)
         return events
+
+
+def _declared(tensors: list[Any]) -> dict[str, tuple[str, list[int | None]]]:
+    """See ``chain.Declared``; a type that has no place in our graphs keeps its ONNX name."""
+    names = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    return {
+        tensor.name: (
+            names.get(tensor.type, tensor.type),
+            [n if isinstance(n, int) else None for n in tensor.shape],
+        )
+        for tensor in tensors
+    }
 
 
 def _save_memory(options: Any, weights_folder: Path) -> None:

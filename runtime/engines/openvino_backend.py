@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from apdepth_deploy.bundle import Graph
-from apdepth_deploy.errors import BackendError, BundleError
+from apdepth_deploy.errors import ApDepthError, BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 from apdepth_deploy.telemetry import import_openvino
 
-from .chain import Chain, Finished, FloatArray, one_line, run_all
+from .chain import Chain, Finished, FloatArray, check_tensors, one_line, run_all
 from .openvino_compile import Job, compiled
 
 
@@ -103,8 +103,11 @@ class _Compiled:
         self._outputs = [tensor.name for tensor in graph.outputs]
         try:
             self._model, self.trouble = compiled(job, kept_in)
-        except (RuntimeError, OSError) as error:
+        except ApDepthError:
+            raise
+        except Exception as error:  # of a damaged graph it says many things in many types
             raise BundleError(f"{graph.file}: OpenVINO can't load it: {one_line(error)}") from error
+        check_tensors(graph, _declared(self._model.inputs), _declared(self._model.outputs))
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
@@ -121,7 +124,7 @@ class _Compiled:
         with self._request() as request:
             try:
                 results = request.infer(feeds, share_inputs=True)
-            except RuntimeError as error:
+            except Exception as error:
                 raise BackendError(
                     f"OpenVINO failed on {self._inputs}: {one_line(error)}"
                 ) from error
@@ -135,3 +138,16 @@ class _Compiled:
                 for node in request.profiling_info
                 if str(node.status) == "Status.EXECUTED"
             ]
+
+
+def _declared(ports: list[Any]) -> dict[str, tuple[str, list[int | None]]]:
+    """See ``chain.Declared``; every name of a port is one."""
+    names = {"f32": "float32", "u8": "uint8"}
+    return {
+        name: (
+            names.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
+            [n.get_length() if n.is_static else None for n in port.partial_shape],
+        )
+        for port in ports
+        for name in port.names
+    }

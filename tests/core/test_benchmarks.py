@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from apdepth_deploy.model import ApDepth
+from apdepth_deploy.spec import ModelSpec
 from apdepth_deploy.training.config import read_config
 from apdepth_deploy.training.schedule import loss_weights
 
@@ -76,11 +78,34 @@ def test_the_table_compares_with_the_authors_way(gpu_check: ModuleType) -> None:
         "export": {"result": "folder"},
         "skipped": {"skipped": "why"},
     }
-    rows = [row.split() for row in gpu_check.latency_table({"parts": parts}).splitlines()[1:]]
+    *lines, said = gpu_check.latency_table({"parts": parts}).splitlines()[1:]
+    assert "parity is with float32 without TF32; torch is timed as PyTorch comes" in said
+    rows = [row.split() for row in lines]
     assert rows == [
         ["torch", "eager", "fp32", "10.00", "9.00", "1.00", "x", "-"],
         ["engine", "2.50", "-", "4.00", "x", "MISS"],
     ]
+
+
+def test_the_reference_is_without_tf32_and_the_timing_as_pytorch_comes(
+    gpu_check: ModuleType, micro_spec: ModelSpec, tmp_path: Path
+) -> None:
+    def switches() -> dict[str, bool]:
+        return {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "convolution": torch.backends.cudnn.allow_tf32,
+        }
+
+    defaults = switches()
+    assert defaults == {"matmul": False, "convolution": True}
+    model, seen = ApDepth.from_spec(micro_spec), []
+    model.register_forward_pre_hook(lambda *_: seen.append(switches()))
+    setting = gpu_check.Setting("micro", 64, 64, 1, "cpu", tmp_path)
+    gpu_check.reference(setting, model)
+    assert seen and all(one == dict.fromkeys(defaults, False) for one in seen)
+    seen.clear()
+    assert gpu_check.torch_latency(setting, model, "fp32")["tf32"] == defaults
+    assert seen and all(one == defaults for one in seen)
 
 
 def test_the_ablation_changes_one_thing_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

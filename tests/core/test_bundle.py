@@ -76,6 +76,12 @@ def test_an_opened_bundle_says_what_was_exported(micro_bundle: Path, micro_spec:
         ("", "can't be read"),
         ("{", "can't be read"),
         ("[" * 100_000, "can't be read"),
+        ('{"a": ' * 65 + "1" + "}" * 65, "can't be read: it is nested more than 64 deep"),
+        ('{"schema_version": 1, "schema_version": 1}', "can't be read: an object has two values"),
+        ('{"schema_version": NaN}', "can't be read"),
+        ('{"schema_version": 1e999}', "can't be read"),
+        ('{"schema_version": 1' + "0" * 5000 + "}", "can't be read"),
+        ('{"schema_version": "\\ud800"}', "can't be read"),
         (b"\xff\xfe", "can't be read"),
         ("[]", "schema_version 'None'"),
         ('"text"', "schema_version 'None'"),
@@ -139,7 +145,8 @@ def test_one_flipped_bit_is_found_before_the_engine_sees_it(
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/hostname", "onnx/../../x", "onnx/..", "..\\x", "onnx\\x", "", "."]
+    "name",
+    ["../x", "/etc/hostname", "onnx/../../x", "onnx/..", "..\\x", "onnx\\x", "onnx/a\0b", "", "."],
 )
 def test_a_path_that_leaves_the_bundle_is_refused(bundle: Path, name: str) -> None:
     (bundle.parent / "x").touch()
@@ -202,6 +209,27 @@ FILE = "onnx/fused.fp32.onnx"
         (("graphs", 0, "file"), 3),
         (("graphs", 0, "data"), ["x"]),
         (("graphs", 0, "gflop"), {"unet": "many"}),
+        (("graphs", 0, "gflop"), {"unet": -1.0}),
+        (("graphs", 0, "gflop"), {"unet": 10**400}),
+        *(
+            (("graphs", 0, key), value)
+            for key in ("batch", "height", "width")
+            for value in (2**31 - 8, 2**31, 2**63, 10**40, 10**400, -8, True, [8, 8, 2**31 - 8])
+        ),
+        *(
+            (("graphs", 0, key), value)
+            for key in ("parameters", "nodes", "opset")
+            for value in (2**63, 10**400, -1, True, 1.0)
+        ),
+        (("graphs", 0, "inputs", 0, "shape", 1), 2**63),
+        (("files", FILE, "size"), 2**63),
+        (("source", "seed"), 2**63),
+        (("source", "name"), "x" * 5000),
+        (("spec", "trained_at"), [[2**63, 64]]),
+        (("spec", "conventions", "prior_mean", 0), 10**400),
+        (("spec", "conventions", "timestep"), 10**400),
+        (("parity", 0, "max_abs"), -1.0),
+        (("parity", 0, "bad"), 2**63),
         (("folding",), []),
         (("folding", "applied"), "all"),
         (("folding", "skipped"), ["text"]),
@@ -274,6 +302,17 @@ def test_a_bundle_from_before_folding_opens_and_is_shown(
     assert main(["inspect", str(bundle)]) == 0
     shown = capsys.readouterr().out
     assert "GFLOP per call: " in shown and "folded" not in shown
+
+
+def test_the_sizes_in_training_are_kept_and_shown(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(bundle)]) == 0
+    assert "trained at" not in capsys.readouterr().out  # an earlier bundle has none
+    edit(bundle, put("spec", "trained_at", value=[[192, 256], [240, 320]]))
+    assert Bundle.open(bundle).spec.default_size == (240, 320)
+    assert main(["inspect", str(bundle)]) == 0
+    assert "\ntrained at 192x256, 240x320\n" in capsys.readouterr().out
 
 
 def test_a_range_is_tuned_for_its_middle(bundle: Path) -> None:

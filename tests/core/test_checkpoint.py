@@ -252,6 +252,35 @@ def test_a_saved_checkpoint_loads_back_with_its_conventions(
     assert load(tmp_path, conventions="v1.1").spec.conventions == CONVENTIONS["v1.1"]
 
 
+def test_a_checkpoint_says_the_sizes_it_was_trained_at(
+    micro_spec: ModelSpec, micro_saved: Path, tmp_path: Path
+) -> None:
+    sizes = ((192, 256), (240, 320))
+    model = ApDepth.from_spec(dataclasses.replace(micro_spec, trained_at=sizes))
+    save_checkpoint(model, tmp_path / "said")
+    loaded = load(tmp_path / "said")
+    assert loaded.spec.trained_at == ModelSource(str(tmp_path / "said")).trained_at() == sizes
+    assert loaded.spec.default_size == (240, 320)
+    assert load(micro_saved).spec.default_size == (480, 640)  # from before it was said
+    assert "trained_at" not in load(micro_saved).spec.to_json()
+    other = {"unet": str(micro_saved / "unet")}
+    assert load(tmp_path / "said", **other).spec.trained_at == ()
+    assert ModelSource(str(tmp_path / "said"), **other).trained_at() == ()
+    assert ModelSource("tiny", seed=0).trained_at() == ()
+
+
+def test_other_conventions_keep_the_checkpoints_latents(
+    micro_spec: ModelSpec, tmp_path: Path
+) -> None:
+    rules = dataclasses.replace(micro_spec.conventions, latent_scale=0.5)
+    vae = {**micro_spec.vae, "scaling_factor": 0.5}
+    save_checkpoint(
+        ApDepth.from_spec(dataclasses.replace(micro_spec, vae=vae, conventions=rules)), tmp_path
+    )
+    found = load(tmp_path, conventions="normalized").spec.conventions
+    assert found == dataclasses.replace(CONVENTIONS["normalized"], latent_scale=0.5)
+
+
 def test_a_loaded_spec_builds_the_same_networks(folder: Path, frame: Tensor) -> None:
     loaded = load(folder)
     again = ApDepth.from_spec(ModelSpec.from_json(loaded.spec.to_json()))

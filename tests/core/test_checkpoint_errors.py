@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from apdepth_deploy.checkpoint import save_checkpoint
+from apdepth_deploy.checkpoint import load_prior, save_checkpoint
 from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.spec import CONVENTIONS, ModelSpec, without_prior
+from apdepth_deploy.model.networks import new_vae
+from apdepth_deploy.source import ModelSource
+from apdepth_deploy.spec import CONVENTIONS, ModelSpec, tiny_vae_layout, without_prior
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -174,6 +176,116 @@ def test_conventions_without_a_prior_go_with_no_prior(
     with pytest.raises(CheckpointError, match=r"apdepth.json .*without a prior"):
         load(tmp_path, **parts)
     assert load(tmp_path, **parts, conventions="v1.1").spec.conventions == CONVENTIONS["v1.1"]
+
+
+# --- networks of another kind: the same tensors, and another meaning -----------------------------
+
+KINDS = [
+    ("prior", {"depth_estimation_type": "metric"}, "metric depth is near = small: use Depth Anyth"),
+    ("prior", {"max_depth": 20}, "max_depth is 20, but only metric models have one"),
+    ("prior", {"backbone": "vit_small_patch14_dinov2"}, "a DINOv2 described in backbone_config"),
+    ("prior", {"patch_size": 16}, "patches of 16, but its backbone 14"),
+    ("prior/backbone", {"model_type": "dinov2_with_registers"}, "DINOv2, without registers"),
+    ("prior/backbone", {"model_type": "swin"}, "stands on DINOv2"),
+    ("prior/backbone", {"num_channels": 4}, "must see RGB"),
+    ("prior/backbone", {"apply_layernorm": False}, "must be true"),
+    ("prior/backbone", {"reshape_hidden_states": True}, "must be false"),
+    ("unet", {"out_channels": 8}, "the 4 channels of a depth latent"),
+    ("unet", {"num_class_embeds": 4}, "a latent, a timestep and a text, and nothing more"),
+    ("unet", {"addition_embed_type": "text_time"}, "a latent, a timestep and a text"),
+    ("unet", {"in_channels": 9}, "in_channels is 9, but it must take the picture's"),
+    ("vae", {"latent_channels": 16}, "latents of 4"),
+    ("vae", {"in_channels": 4}, "must encode RGB"),
+    ("vae", {"out_channels": 1}, "a picture of 3 channels"),
+    ("vae", {"shift_factor": 0.0609}, "a scale alone"),
+    ("vae", {"latents_mean": [0.0] * 4}, "one scale for all"),
+    ("vae", {"use_quant_conv": False}, "goes through quant_conv"),
+    ("vae", {"scaling_factor": 0.13025}, "latents of scale 0.18215: put that VAE there"),
+]
+
+
+@pytest.mark.parametrize(("network", "changes", "said"), KINDS, ids=lambda value: str(value)[:40])
+def test_a_network_of_another_kind_is_refused_and_named(
+    folder: Path, network: str, changes: dict[str, Any], said: str
+) -> None:
+    name, _, part = network.partition("/")
+    path = folder / name / "config.json"
+    if part:
+        changes = {
+            "backbone_config": {**json.loads(path.read_text())["backbone_config"], **changes}
+        }
+    edit_json(path, **changes)
+    with pytest.raises(CheckpointError, match=said) as caught:
+        load(folder)
+    assert "Traceback" not in str(caught.value) and str(folder / name) in str(caught.value)
+
+
+def test_what_its_library_writes_of_the_right_kind_is_taken(folder: Path) -> None:
+    """With every default spelled out."""
+    edit_json(folder / "prior" / "config.json", depth_estimation_type="relative", max_depth=None)
+    edit_json(folder / "vae" / "config.json", shift_factor=None, latents_mean=None)
+    load(folder)
+
+
+def test_an_original_metric_file_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "depth_anything_v2_metric_hypersim_vits.pth"
+    torch.save({}, path)
+    with pytest.raises(CheckpointError, match=r"metric model by its name.*depth_anything_v2_vits"):
+        load_prior(str(path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "refused"),
+    [
+        ("StableDiffusionPipeline", 4, True),
+        ("StableDiffusionPipeline", 8, False),  # a base with a trained U-Net put in
+        ("StableDiffusionInstructPix2PixPipeline", 8, True),
+        ("MarigoldDepthPipeline", 8, True),
+        ("MarigoldNormalsPipeline", 8, True),
+        ("MarigoldPipeline", 8, False),  # the authors', after the code that theirs grew from
+        ("ApDepthPipeline", 8, False),
+    ],
+)
+def test_a_pipeline_for_another_job_is_refused(
+    micro_spec: ModelSpec, folder: Path, kind: str, channels: int, refused: bool
+) -> None:
+    if channels == 4:
+        ApDepth.from_spec(without_prior(micro_spec)).unet.save_pretrained(folder / "unet")
+        shutil.rmtree(folder / "prior")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    if not refused:
+        ModelSource(str(folder)).load()
+        return
+    with pytest.raises(CheckpointError, match=f"is a {kind}: its U-Net was not trained for ApDep"):
+        ModelSource(str(folder)).load()
+    ModelSource(str(folder), unet=str(folder / "unet")).load()
+    save_checkpoint(load(folder), folder)
+    ModelSource(str(folder)).load()  # with our apdepth.json it is ours
+
+
+def test_another_vae_for_one_side_has_the_same_stride(
+    micro_spec: ModelSpec, folder: Path, tmp_path: Path
+) -> None:
+    vae = tiny_vae_layout(8) | {
+        key: [8] * 3 for key in ("encoder_block_out_channels", "decoder_block_out_channels")
+    }
+    vae |= {key: [1] * 3 for key in ("num_encoder_blocks", "num_decoder_blocks")}
+    new_vae(vae).save_pretrained(tmp_path / "vae")
+    with pytest.raises(CheckpointError, match="a latent for 8 pixels, and the one that decodes fo"):
+        load(folder, vae=str(tmp_path / "vae"), vae_side="decoder")
+
+
+# --- what a checkpoint says of itself ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said", [5, [5], [[64]], [[64, 0]], ["ab"], [[64, 1e9]], [[64, 2**40]], None]
+)
+def test_sizes_in_training_that_are_none_are_an_error(folder: Path, said: Any) -> None:
+    save_checkpoint(load(folder), folder)
+    edit_json(folder / "apdepth.json", trained_at=said)
+    with pytest.raises(CheckpointError, match=r"apdepth\.json|trained_at"):
+        load(folder)
 
 
 def test_unknown_conventions_are_an_error(folder: Path) -> None:

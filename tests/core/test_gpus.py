@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.gpus import GPUS, compute_capability, find_gpu, sm
+from apdepth_deploy.gpus import GPUS, compute_capability, find_gpu, rtx_supports, sm
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,19 @@ def test_two_digits_before_the_point_work() -> None:
 def test_a_capability_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match=r"unknown GPU 'Radeon': give .*sm89"):
         compute_capability("Radeon")
+
+
+def test_tensorrt_for_rtx_runs_on_graphics_cards_and_not_on_data_centre_chips() -> None:
+    runs = {name: rtx_supports(find_gpu(name).compute_capability) for name in RUNS_RTX}
+    assert runs == RUNS_RTX
+    assert all(map(rtx_supports, ("12.1", "12.5", "13.0"))) and not rtx_supports("8.8")
+
+
+RUNS_RTX = {
+    **dict.fromkeys(("RTX 2080", "A100", "A10", "RTX 3090", "L4", "RTX 4090", "RTX 5090"), True),
+    **dict.fromkeys(("GB10", "RTX PRO 6000 Blackwell"), True),
+    **dict.fromkeys(("H100", "H200", "GH200", "B200", "Jetson AGX Orin", "Jetson Thor"), False),
+}
 
 
 #: (cores, boost MHz, operations of a core and clock on the tensor cores): GeForce cards run fp16

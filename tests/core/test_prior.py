@@ -26,17 +26,17 @@ def frames(*shape: int) -> Tensor:
 def test_normalized_conventions_are_those_of_the_transformers_model(micro_saved: Path) -> None:
     """ImageNet statistics, transformers' own position table, and min-max to [-1, 1]."""
     path, images = str(micro_saved / "prior"), frames(2, 64, 88)
-    rgb = images.permute(0, 3, 1, 2) / 255
+    rgb = images.permute(0, 3, 1, 2).double() / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (rgb - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     x = F.interpolate(x, (70, 98), mode="bilinear", align_corners=True)
     with torch.no_grad():
-        disparity = load_prior(path)(x).predicted_depth[:, None]
-        pictures = Prior(load_prior(path), CONVENTIONS["normalized"])(images)
+        disparity = load_prior(path).double()(x).predicted_depth[:, None]
+        pictures = Prior(load_prior(path), CONVENTIONS["normalized"]).double()(images)
     disparity = F.interpolate(disparity, (64, 88), mode="bilinear", align_corners=True)
     for picture, found in zip(disparity, pictures, strict=True):
         expected = (picture - picture.min()) / (picture.max() - picture.min()) * 2 - 1
-        torch.testing.assert_close(found, expected.repeat(3, 1, 1), rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.double(), expected.repeat(3, 1, 1), rtol=0, atol=1e-6)
 
 
 def test_a_wide_frame_is_sampled_where_it_should_be(micro_saved: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -105,9 +106,57 @@ def test_a_full_disk_midway_keeps_the_old_bundle(
 def test_non_commercial_priors_are_named(micro_spec):
     from apdepth_deploy.spec import PRESETS
 
-    assert list(bundle_export._notes(PRESETS["small"])) == []
-    (note,) = bundle_export._notes(PRESETS["large"])
+    shape = FrameShape.fixed(1, 480, 640)
+    assert list(bundle_export._notes(PRESETS["small"], shape)) == []
+    (note,) = bundle_export._notes(PRESETS["large"], shape)
     assert "CC-BY-NC-4.0" in note and "no commercial use" in note
+
+
+def test_export_takes_the_largest_size_in_training_and_says_so_of_another(micro_spec, tmp_path):
+    sizes = ((64, 64), (72, 64))
+    model = ApDepth.from_spec(dataclasses.replace(without_prior(micro_spec), trained_at=sizes))
+    lines = []
+    made = export_bundle(
+        model, tmp_path / "bundle", precisions=("fp32",), verify=False, progress=lines.append
+    )
+    assert made.frame_shape == (1, 72, 64)
+    assert Bundle.open(tmp_path / "bundle").spec.trained_at == sizes
+    assert not [line for line in lines if line.startswith("warning")]
+    lines = bundle_export._notes(model.spec, FrameShape.fixed(2, 64, 72))
+    assert list(lines) == [
+        "warning: frames of 64x72: the model was trained at 64x64 and 72x64, and what it has not "
+        "seen costs accuracy; 72x64 is the default"
+    ]
+    assert not list(bundle_export._notes(model.spec, FrameShape.fixed(2, 64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--batch", "2"], (2, 72, 64)),
+        (["--height", "80"], (1, 80, 64)),
+        (["--height", "480", "--width", "640"], (1, 480, 640)),
+        (["--height", "0"], (1, 0, 64)),  # refused later, not taken for none
+        (["--dynamic", "--min", "1x64x64", "--max", "4x96x96"], (1, 72, 64)),
+        (["--dynamic", "--min", "1x64x64", "--opt", "2x80x80", "--max", "4x96x96"], (2, 80, 80)),
+    ],
+)
+def test_the_command_asks_for_the_checkpoints_size_where_it_gets_none(
+    micro_spec, tmp_path, monkeypatch, options, expected
+):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    plain = {"conventions": {}, "trained_at": [[72, 64], [64, 64]]}
+    (folder / "apdepth.json").write_text(json.dumps(plain))
+    asked = []
+
+    def stop(source, output, *, shape, **options):
+        asked.append(shape.opt)
+        raise CheckpointError("enough")
+
+    monkeypatch.setattr(bundle_export, "export_bundle", stop)
+    assert main(["export", str(folder), "-o", str(tmp_path / "bundle"), *options]) == 2
+    assert asked == [expected]
 
 
 def test_a_prior_with_a_fixed_side_needs_a_fixed_frame(micro_spec, tmp_path):

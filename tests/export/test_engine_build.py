@@ -178,7 +178,12 @@ def test_the_verb_builds_and_inspect_shows_it(bundle, capsys):
     [
         (["--target", "openvino"], "unknown target 'openvino': choose one of tensorrt-rtx, tens"),
         (["--target", "tensorrt-rtx", "--gpu", "RTX 9999"], "unknown GPU 'RTX 9999': give its"),
-        (["--target", "tensorrt-rtx", "--gpu", "H100"], "TensorRT for RTX .* not 9.0: use --tar"),
+        (["--target", "tensorrt-rtx", "--gpu", "H100"], "TensorRT for RTX .* 9.0: use --target te"),
+        (["--target", "tensorrt-rtx", "--gpu", "sm86", "--gpu", "sm90"], "TensorRT for RTX .* 9.0"),
+        (
+            ["--target", "tensorrt-rtx", "--gpu", "12.7"],
+            "TensorRT for RTX .* not 12.7: use --gpu c",
+        ),
         (["--target", "tensorrt-rtx", "--gpu", "current", "--gpu", "sm89"], "--gpu current stands"),
         (["--target", "tensorrt-rtx", "--graph", "whole"], "no such graph in .*; it has fused.fp"),
         (["--target", "tensorrt-rtx", "--workspace", "0"], "--workspace must be at least 1 MB"),
@@ -196,7 +201,7 @@ def test_wrong_use_is_said_and_builds_nothing(bundle, options, line, capsys, con
     ("options", "line"),
     [
         (["--gpu", "sm89"], "--gpu needs --target"),
-        (["--target", "tensorrt-rtx", "--gpu", "H100"], "TensorRT for RTX"),
+        (["--target", "tensorrt-rtx", "--gpu", "H200"], "TensorRT for RTX does not run on compute"),
     ],
 )
 def test_export_checks_the_target_before_the_work(tmp_path, options, line, capsys):
@@ -292,6 +297,40 @@ def test_standard_tensorrt_builds_for_the_gpu_here(monkeypatch):
     assert engine_build.prepare_target("tensorrt-rtx", ["current"])[1] == ("8.9",)
     with pytest.raises(BackendError, match=r"builds for the GPU here \(8.9\), not for 8.6"):
         engine_build.prepare_target("tensorrt", ["sm86"])
+
+
+@pytest.mark.parametrize("capability", ["8.7", "9.0", "10.0", "10.3", "11.0"])
+def test_rtx_is_not_built_for_a_gpu_that_refuses_it(capability, monkeypatch, micro_bundle):
+    """The builder takes any GPU as "current", and on Hopper the runtime takes no such engine."""
+    here = [{"name": "NVIDIA H200", "compute_capability": capability}]
+    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
+    for gpus in (["current"], [capability], ["sm86", capability]):
+        with pytest.raises(BackendError, match=f"compute capability {capability}: use --target te"):
+            build_engines(micro_bundle, "tensorrt-rtx", gpus)
+
+
+def test_building_for_other_gpus_on_one_that_refuses_them_is_said(monkeypatch, bundle):
+    lines = []
+    here = [{"name": "NVIDIA H200", "compute_capability": "9.0"}]
+    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
+    build_engines(bundle, "tensorrt-rtx", ["sm89"], **FUSED_FP16, progress=lines.append)
+    (warning,) = (line for line in lines if line.startswith("warning: "))
+    assert "GPU here (compute capability 9.0) does not run TensorRT for RTX" in warning
+
+
+def test_a_newer_gpu_than_the_builder_knows_builds_for_itself(monkeypatch):
+    here = [{"name": "NVIDIA RTX 9999", "compute_capability": "12.7"}]
+    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
+    assert engine_build.prepare_target("tensorrt-rtx", ["current"])[1] == ("12.7",)
+
+
+def test_tensorrt_names_rtx_only_where_it_runs(monkeypatch):
+    """Else each target would send its user to the other."""
+    monkeypatch.setattr(engine_build, "load_tensorrt", lambda target: trt)
+    for gpus, named in ((["sm89"], True), (["H100"], False), (["sm87"], False)):
+        with pytest.raises(BackendError, match="there is none here") as caught:
+            engine_build.prepare_target("tensorrt", gpus)
+        assert ("tensorrt-rtx" in str(caught.value)) == named
 
 
 def test_the_default_is_three_series_of_rtx():

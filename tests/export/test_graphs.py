@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,10 +14,11 @@ from onnx import TensorProto
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.export.folding import fold
-from apdepth_deploy.export.graphs import FusedGraph, trace
+from apdepth_deploy.export.graphs import FusedGraph, StageGraph, trace
 from apdepth_deploy.export.precision import prepare
 from apdepth_deploy.export.shapes import FrameShape
 from apdepth_deploy.model import ApDepth
+from apdepth_deploy.spec import PRESETS, without_prior
 
 SEAMS = {
     "prior": ({"image": [1, 64, 96, 3]}, {"prior": [1, 3, 64, 96]}),
@@ -132,6 +134,27 @@ def test_a_ranged_graph_takes_every_size_in_its_range(micro_spec, tmp_path):
         assert np.abs(depth - expected).mean() < 2e-3
 
 
+def test_a_range_starts_at_two_places_of_the_unets_lowest_level(micro_spec, tmp_path):
+    """Four levels, as the real one has: 72 pixels are 9 latents, then 5, 3 and 2 places."""
+    import onnx_ir
+
+    levels = {"block_out_channels": [16] * 4, "attention_head_dim": [1] * 4}
+    kinds = {key: PRESETS["tiny"].unet[key] for key in ("down_block_types", "up_block_types")}
+    spec = without_prior(
+        dataclasses.replace(micro_spec, unet={**micro_spec.unet, **levels, **kinds})
+    )
+    shape = FrameShape.ranged((1, 72, 72), (1, 120, 128), (2, 256, 256))
+    shape.check(spec.latent_stride, spec.coarsest_stride)
+    model = prepare(ApDepth.from_spec(spec), "fp32", None)
+    onnx_ir.save(trace(StageGraph(model, "unet"), shape, 21), tmp_path / "unet.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "unet.onnx"))
+    reference = ApDepth.from_spec(spec)
+    for size in ((1, 9, 9), (2, 9, 17), (1, 32, 10)):
+        latents = torch.randn(size[0], 4, *size[1:], generator=torch.Generator().manual_seed(0))
+        (found,) = session.run(None, {"latents": latents.numpy()})
+        np.testing.assert_allclose(found, reference.denoise(latents).numpy(), atol=1e-4)
+
+
 def test_a_size_fixed_by_tracing_is_an_error_not_a_wrong_depth(micro_spec, monkeypatch):
     """transformers' own head casts its sizes to int, and torch.export lets that pass in silence."""
     from transformers.models.depth_anything.modeling_depth_anything import (
@@ -139,7 +162,6 @@ def test_a_size_fixed_by_tracing_is_an_error_not_a_wrong_depth(micro_spec, monke
     )
 
     from apdepth_deploy.errors import ExportError
-    from apdepth_deploy.export.graphs import StageGraph
     from apdepth_deploy.model.prior import SymbolicHead
 
     monkeypatch.setattr(SymbolicHead, "forward", DepthAnythingDepthEstimationHead.forward)

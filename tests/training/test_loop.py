@@ -73,6 +73,8 @@ def test_it_learns_one_network_and_leaves_the_others(
     after = ApDepth.from_checkpoint(str(finished)).state_dict()
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {task}
+    said = json.loads((finished / "apdepth.json").read_text()).get("trained_at")
+    assert said == ([[32, 48]] if task == "unet" else None)  # the start doesn't say
 
 
 def test_a_light_vae_takes_the_vaes_place(

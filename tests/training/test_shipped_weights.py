@@ -81,5 +81,13 @@ def test_its_records_are_of_the_recipes(folder: Path) -> None:
         assert all(one.kind == "synthetic" for one in config.data.train)
 
 
+def test_it_says_the_sizes_of_the_run_that_trained_its_unet(folder: Path) -> None:
+    data = json.loads((folder / "unet_3.json").read_text())["config"]["data"]
+    sizes = {
+        (one["height"] or data["height"], one["width"] or data["width"]) for one in data["train"]
+    }
+    assert set(ModelSource("tiny").trained_at()) == sizes == {(192, 256), (240, 320)}
+
+
 def test_it_is_small_enough_to_ship(folder: Path) -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6

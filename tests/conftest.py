@@ -45,9 +45,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """What a fixture can't get is told once, at the fixture, not at each test that asks for it."""
     report = yield
     if call.excinfo is not None and isinstance(report.longrepr, tuple):
-        raised = call.excinfo.traceback[-1]
-        if Path(raised.path).name == "conftest.py":
-            report.longrepr = (str(raised.path), raised.lineno + 1, report.longrepr[2])
+        for frame in call.excinfo.traceback:
+            if Path(frame.path).name == "conftest.py":
+                report.longrepr = (str(frame.path), frame.lineno + 1, report.longrepr[2])
     return report
 
 

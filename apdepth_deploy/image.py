@@ -141,7 +141,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ImageError("float values have no fixed range: convert it to 8 or 16 bits")
     if image.mode == "La":  # colours multiplied by alpha: Pillow has no direct way
         image = image.convert("LA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _upright(image: ImageArray, orientation: int) -> ImageArray:

@@ -96,6 +96,9 @@ def _open_plain(kind: str, file: BinaryIO) -> Picture:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, or XMP's; 1 where neither says anything a standard knows."""
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, bytes):  # older versions of Pillow look for it by the name it has in a PNG
+        image.info.setdefault("XML:com.adobe.xmp", xmp.decode("latin-1"))
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001 - whatever is wrong in there, the pixels are not

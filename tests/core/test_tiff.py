@@ -163,7 +163,8 @@ def layouts() -> list[tuple[int, int, tuple[int, ...], int]]:
 EXPECTED = {
     *((colours, bits, (), 1) for colours in (0, 1) for bits in (1, 2, 4, 8, 16)),
     *((BLACK_IS_ZERO, 8, (2,), 1), (BLACK_IS_ZERO, 12, (), 1)),
-    *((RGB, bits, extra, 1) for bits in (8, 16) for extra in ((), (0,), (1,), (2,))),
+    *((RGB, 8, extra, 1) for extra in ((), (0,), (1,), (2,))),
+    *((RGB, 16, extra, 1) for extra in ((), (1,), (2,))),
     *((PALETTE, bits, (), 1) for bits in (1, 2, 4, 8)),
     *((CMYK, 8, (), 1), (CMYK, 16, (), 1), (RGB, 8, (), 2), (CMYK, 8, (), 2)),
 }

@@ -4,60 +4,25 @@ from __future__ import annotations
 
 import ast
 import graphlib
-from collections.abc import Iterator
+import runpy
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
 
 from apdepth_deploy.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
-CORE = "apdepth_deploy"
-ROOMS = ("training", "export", "runtime")
+DRAWN = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "draw_rooms.py")))
+CORE, ROOMS = DRAWN.CORE, DRAWN.ROOMS
+absolute, imports_of, room_of, sources = (
+    DRAWN.absolute,
+    DRAWN.imports_of,
+    DRAWN.room_of,
+    DRAWN.sources,
+)
 #: Where the core may reach into a room (its ``__init__`` too), and only when a function runs.
 JOINTS = (f"{CORE}.verify", f"{CORE}.cli", f"{CORE}.commands")
-
-
-class Import(NamedTuple):
-    target: str
-    names: tuple[str, ...]
-    level: int
-    lazy: bool
-
-
-def imports_of(tree: ast.AST, lazy: bool = False) -> Iterator[Import]:
-    """Every import below ``tree``; ``lazy`` where importing the module doesn't run it."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, (), 0, lazy)
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            yield Import(node.module or "", names, node.level, lazy)
-        else:
-            later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-            typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-            yield from imports_of(node, lazy or later or typing)
-
-
-def room_of(module: str) -> str | None:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[0] == CORE and parts[1] in ROOMS else None
-
-
-def is_package(module: str) -> bool:
-    parts = module.split(".")[1:] if room_of(module) else module.split(".")
-    return (ROOT.joinpath(*parts) / "__init__.py").is_file()
-
-
-def absolute(item: Import, module: str) -> str:
-    """The target's full name, for an import in ``module``."""
-    if not item.level:
-        return item.target
-    parts = module.split(".") if is_package(module) else module.split(".")[:-1]
-    base = parts[: len(parts) - item.level + 1]
-    return ".".join([*base, item.target] if item.target else base)
 
 
 def breaches(module: str, source: str) -> list[str]:
@@ -81,17 +46,6 @@ def breaches(module: str, source: str) -> list[str]:
     return found
 
 
-def sources() -> dict[str, str]:
-    """{installed name: source} of every module."""
-    found = {}
-    for folder in (CORE, *ROOMS):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            parts = parts if folder == CORE else (CORE, *parts)
-            found[".".join(part for part in parts if part != "__init__")] = path.read_text()
-    return found
-
-
 def test_every_import_keeps_to_the_rules() -> None:
     modules = sources()
     assert {room_of(module) for module in modules} >= {None, "export", "runtime"}
@@ -108,8 +62,24 @@ def test_no_module_needs_itself() -> None:
             below = {f"{target}.{name}" for name in item.names} & modules.keys()
             needed |= set() if item.lazy else below or {target} & modules.keys()
         graph[module] = needed
-    assert graph[f"{CORE}.runtime.backends"] >= {f"{CORE}.runtime.chain", f"{CORE}.bundle"}
+    assert graph[f"{CORE}.runtime.choice"] >= {f"{CORE}.runtime.engines.chain", f"{CORE}.bundle"}
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names the modules
+
+
+def test_no_two_rooms_need_each_other() -> None:
+    """On use, too: what is imported lies on a floor below."""
+    graph = DRAWN.arrows()
+    floors = DRAWN.floors(graph)  # CycleError names the rooms
+    engines = f"{CORE}.runtime.engines"
+    assert floors[f"{CORE}.errors"] < floors[f"{CORE}.checkpoint"] < floors[f"{CORE}.model"]
+    assert floors[engines] < floors[f"{CORE}.runtime"] < floors[f"{CORE}.runtime.infer"]
+    feeds = graph[f"{CORE}.runtime.feeds"]
+    assert not any(room.startswith(f"{CORE}.runtime") for room in feeds), "feeds know no engine"
+
+
+def test_the_picture_of_the_rooms_is_of_this_source() -> None:
+    drawn = DRAWN.draw(DRAWN.arrows()) + "\n"
+    assert DRAWN.PICTURE.read_text(encoding="utf-8") == drawn, "run python docs/draw_rooms.py"
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks"])
@@ -150,7 +120,7 @@ def test_each_rule_bites(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("export.a", "from .b import c\nfrom . import d\nfrom apdepth_deploy.files import x"),
-        ("runtime", "from .backends import load"),
+        ("runtime", "from .choice import load"),
         ("verify", "def f():\n from apdepth_deploy.runtime import load"),
         ("commands.a", "if TYPE_CHECKING:\n from apdepth_deploy.export import x"),
         ("bundle", "import exporter\nfrom apdepth_deploy.exports import x"),

@@ -43,7 +43,7 @@ def _is_amount(value: Any) -> bool:
 def _is_extent(value: Any) -> bool:
     """A size, or [min, opt, max]."""
     sizes = value if isinstance(value, list) and len(value) == 3 else [value] * 3
-    return all(_is_count(n) for n in sizes) and 1 <= sizes[0] <= sizes[1] <= sizes[2]
+    return all(map(_is_count, sizes)) and 1 <= sizes[0] <= sizes[1] <= sizes[2] <= MAX_VALUES
 
 
 def _is_object(value: Any) -> bool:
@@ -130,7 +130,7 @@ def parse_manifest(text: str) -> Any:
     data = json.loads(text, object_pairs_hook=_each_once)
     json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # NaN, Inf, half a character
     level = [data]
-    for _ in range(_MAX_DEPTH):
+    for _ in range(_MAX_DEPTH + 1):
         level = [inner for outer in level for inner in _inside(outer)]
     if level:
         raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")

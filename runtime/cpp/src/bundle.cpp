@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <set>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -20,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char *kManifest = "manifest.json";
-constexpr int kDeepest = 500;  // Python's parser gives up at about twice that
+constexpr int kDeepest = 64;
 
 std::string join(const std::string &folder, const std::string &name) {
     return path_text(folder == "." ? name : folder + "/" + name);
@@ -31,8 +33,16 @@ BundleError unreadable(const std::string &path, const std::string &why) {
 }
 
 Json parse(const std::string &bytes) {
-    return Json::parse(bytes, [](int depth, Json::parse_event_t, Json &) {
-        if (depth > kDeepest) throw std::invalid_argument("too deeply nested");
+    using Event = Json::parse_event_t;
+    std::vector<std::set<std::string>> names;  // of the objects that are open
+    return Json::parse(bytes, [&](int depth, Event event, Json &value) {
+        if (depth > kDeepest)
+            throw std::invalid_argument("it is nested more than " + std::to_string(kDeepest) +
+                                        " deep");
+        if (event == Event::object_start) names.emplace_back();
+        if (event == Event::object_end) names.pop_back();
+        if (event == Event::key && !names.back().insert(value.get<std::string>()).second)
+            throw std::invalid_argument("an object has two values of one name");
         return true;
     });
 }

@@ -1,6 +1,7 @@
 #include "manifest.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <set>
@@ -24,15 +25,25 @@ struct Field {
 
 using Fields = std::vector<Field>;
 
-bool is_text(const Json &value) { return value.is_string(); }
+// Of 4096 characters at most; a byte 10xxxxxx goes on with one.
+bool is_text(const Json &value) {
+    if (!value.is_string()) return false;
+    const auto &text = value.get_ref<const std::string &>();
+    const auto starts = [](char byte) { return (byte & 0xC0) != 0x80; };
+    return std::count_if(text.begin(), text.end(), starts) <= 4096;
+}
 bool is_object(const Json &value) { return value.is_object(); }
 bool is_list(const Json &value) { return value.is_array(); }
 bool is_flag(const Json &value) { return value.is_boolean(); }
-bool is_number(const Json &value) { return value.is_number(); }
+bool is_number(const Json &value) {
+    return value.is_number() && std::abs(value.get<double>()) <= 1e300;
+}
+bool is_amount(const Json &value) { return is_number(value) && value.get<double>() >= 0; }
 
 bool is_count(const Json &value) {
-    return value.is_number_integer() &&
-           (value.is_number_unsigned() || value.get<std::int64_t>() >= 0);
+    constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    if (value.is_number_unsigned()) return value.get<std::uint64_t>() <= largest;
+    return value.is_number_integer() && value.get<std::int64_t>() >= 0;
 }
 
 // A side or a batch: the C API counts them in int.
@@ -91,7 +102,7 @@ const Fields kFolding = {{"applied", all_items<is_text>},
                          {"skipped", all_values<is_text>},
                          {"before", is_object},
                          {"after", is_object}};
-const Fields kSizes = {{"parameters", all_values<is_count>}, {"gflop", all_values<is_number>}};
+const Fields kSizes = {{"parameters", all_values<is_count>}, {"gflop", all_values<is_amount>}};
 
 const Fields kGraph = {{"name", is_text},
                        {"file", is_text},
@@ -105,7 +116,7 @@ const Fields kGraph = {{"name", is_text},
                        {"batch", is_extent},
                        {"height", is_extent},
                        {"width", is_extent},
-                       {"gflop", all_values<is_number>}};
+                       {"gflop", all_values<is_amount>}};
 
 const Fields kEngine = {{"graph", is_text},
                         {"version", is_text},
@@ -121,7 +132,7 @@ const Fields kEngine = {{"graph", is_text},
                         {"weights_bytes", is_count},
                         {"activation_bytes", is_count},
                         {"layers", is_count},
-                        {"seconds", is_number}};
+                        {"seconds", is_amount}};
 
 const Fields kTensor = {{"name", is_text}, {"dtype", is_text}, {"shape", all_items<is_extent>}};
 const Fields kFile = {{"sha256", is_text}, {"size", is_count}};
@@ -131,10 +142,10 @@ const Fields kParity = {{"graph", is_text},
                         {"backend", is_text},
                         {"frame", is_text},
                         {"stage", is_text},
-                        {"max_abs", optional<is_number>},
-                        {"mean_abs", optional<is_number>},
+                        {"max_abs", optional<is_amount>},
+                        {"mean_abs", optional<is_amount>},
                         {"psnr", optional<is_number>},
-                        {"scale", optional<is_number>},
+                        {"scale", optional<is_amount>},
                         {"bad", is_count},
                         {"passed", is_flag}};
 
@@ -158,8 +169,25 @@ void require_inside(const std::string &name) {
     const std::string path = "/" + path_text(name) + "/";
     const bool leaves = name.empty() || name.front() == '/' || path == "/./" ||
                         path.find("/../") != std::string::npos ||
-                        name.find('\\') != std::string::npos;
+                        name.find('\\') != std::string::npos ||
+                        name.find('\0') != std::string::npos;
     if (leaves) throw BundleError("it names " + repr(name) + ", a path that leaves the bundle");
+}
+
+// A call's frames have no more values than an int counts.
+void require_countable(const Json &entry, const std::string &where) {
+    double values = 3;
+    std::string frames;
+    for (const char *axis : {"batch", "height", "width"}) {
+        const Json &extent = entry.at(axis);
+        const int largest = (extent.is_array() ? extent[2] : extent).get<int>();
+        values *= largest;
+        frames += (frames.empty() ? "" : "x") + std::to_string(largest);
+    }
+    constexpr int most = std::numeric_limits<int>::max();
+    if (values > most)
+        throw BundleError(where + " takes " + frames + " frames: more than " +
+                          std::to_string(most) + " values. Export the bundle again");
 }
 
 void check_folding(const Json &folding) {
@@ -170,6 +198,7 @@ void check_folding(const Json &folding) {
 
 void check_graph(const Json &graph, const std::string &where, const Json &files) {
     require(graph, kGraph, where);
+    require_countable(graph, where);
     for (const char *side : {"inputs", "outputs"})
         for (const Json &tensor : graph.at(side)) require(tensor, kTensor, "a tensor of " + where);
     for (const char *key : {"file", "data"})
@@ -180,6 +209,7 @@ void check_graph(const Json &graph, const std::string &where, const Json &files)
 
 void check_engine(const Json &engine, const std::string &where, const Json &manifest) {
     require(engine, kEngine, where);
+    require_countable(engine, where);
     if (!manifest.at("files").contains(text(engine, "file")))
         throw BundleError("it has no hash for " + text(engine, "file") +
                           ". Build the engine again");

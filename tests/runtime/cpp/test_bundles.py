@@ -144,6 +144,18 @@ GRAPH = "onnx/fused.fp32.onnx"
         put("graphs", 0, "height", value=[64, 32, 128]),
         put("graphs", 0, "width", value=[64, 64]),
         put("graphs", 0, "width", value=25),
+        *(
+            put("graphs", 0, axis, value=value)
+            for axis in ("batch", "height")
+            for value in (2**31 - 8, 2**31, 2**63, [8, 8, 2**31 - 8])
+        ),
+        put("graphs", 0, "nodes", value=2**63),
+        put("graphs", 0, "gflop", value={"unet": -1.0}),
+        put("graphs", 0, "gflop", value={"unet": 1e305}),
+        put("source", "name", value="é" * 4097),
+        put("parity", 0, "max_abs", value=-0.5),
+        put("engines", 0, "height", value=2**31 - 8),
+        put("files", "onnx/a\0b", value={"size": 0, "sha256": ""}),
         put("graphs", 0, "precision", value="fp8"),
         put("graphs", 0, "opset", value=-1),
         put("graphs", 0, "gflop", value={"unet": "many"}),
@@ -205,7 +217,13 @@ def test_places_that_are_no_bundle_are_named_as_python_does(
     same_words(api, f"{bundle}{place}")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\0", "{'a': 1}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[" * 100_000, "\0", "{'a': 1}", "[NaN]", "[1e999]", '["\\ud800"]'),
+        *('{"a": 1, "a": 1}', '[{"a": {}, "b": [{"c": 1, "c": 1}]}]', "[" * 65 + "1" + "]" * 65),
+    ],
+)
 def test_what_is_no_json_is_refused_alike(api: Any, bundle: Path, text: str) -> None:
     """Only the parsers' own reasons differ."""
     (bundle / "manifest.json").write_text(text)

@@ -327,6 +327,7 @@ def test_a_changed_graph_gives_its_own_depth_or_an_error(
     original: Original, picture: np.ndarray, tmp_path: Path
 ) -> None:
     (tmp_path / "secret").write_bytes(bytes(64))
+    before = plain_depth(original.folder, picture)
     opened = []
 
     def change(folder: Path, rng: random.Random) -> None:
@@ -335,12 +336,13 @@ def test_a_changed_graph_gives_its_own_depth_or_an_error(
 
     @original.try_changes(tmp_path, change)
     def look(folder: Path) -> None:
+        # OpenVINO passes over faults in what it doesn't use: then nothing has changed.
         expected = plain_depth(folder, picture)
+        expected = before if expected is None else expected
         for backend in original.backends:
             depth = depth_of(folder, picture, backend)
             opened.append(depth is not None)
             if depth is not None:
-                assert expected is not None
                 known = np.isfinite(expected)  # a division by 0 is each engine's own
                 np.testing.assert_allclose(depth[known], expected[known], rtol=1e-5, atol=1e-5)
 

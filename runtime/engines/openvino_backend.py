@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from apdepth_deploy.bundle import Graph
+from apdepth_deploy.bundle import Graph, TensorInfo
 from apdepth_deploy.errors import ApDepthError, BackendError, BundleError
 from apdepth_deploy.image import ImageArray
 from apdepth_deploy.telemetry import import_openvino
 
-from .chain import Chain, Finished, FloatArray, check_tensors, one_line, run_all
+from .chain import Chain, Declared, Finished, FloatArray, check_tensors, one_line, run_all
 from .openvino_compile import Job, compiled
 
 
@@ -107,7 +107,8 @@ class _Compiled:
             raise
         except Exception as error:  # of a damaged graph it says many things in many types
             raise BundleError(f"{graph.file}: OpenVINO can't load it: {one_line(error)}") from error
-        check_tensors(graph, _declared(self._model.inputs), _declared(self._model.outputs))
+        inputs = _declared(self._model.inputs, graph.inputs)
+        check_tensors(graph, inputs, _declared(self._model.outputs, graph.outputs))
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
@@ -140,14 +141,14 @@ class _Compiled:
             ]
 
 
-def _declared(ports: list[Any]) -> dict[str, tuple[str, list[int | None]]]:
-    """See ``chain.Declared``; every name of a port is one."""
-    names = {"f32": "float32", "u8": "uint8"}
+def _declared(ports: list[Any], tensors: tuple[TensorInfo, ...]) -> Declared:
+    """What OpenVINO reads in a graph. A port that stands for several tensors goes by the manifest's
+    name: where a cast falls away, both its ends are one."""
+    names, known = {"f32": "float32", "u8": "uint8"}, {tensor.name for tensor in tensors}
     return {
-        name: (
+        min(port.names & known or port.names): (
             names.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
             [n.get_length() if n.is_static else None for n in port.partial_shape],
         )
         for port in ports
-        for name in port.names
     }

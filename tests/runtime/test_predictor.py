@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from apdepth_deploy import ApDepthError, Predictor, load
-from apdepth_deploy.errors import BackendError, ImageError
+from apdepth_deploy.errors import BundleError, ImageError
 from apdepth_deploy.image import resize_depth, resize_image
 
 MakeBundle = Callable[..., Path]
@@ -171,7 +171,7 @@ def test_a_graph_that_disagrees_with_its_manifest_fails_in_words(mean_bundle: Ma
     manifest = json.loads(path.read_text())
     manifest["graphs"][0]["height"] = 72
     path.write_text(json.dumps(manifest))
-    for backend, name in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
-        with pytest.raises(BackendError, match=f"{name} failed") as caught:
-            load(folder, backend)(noise(64, 96))
+    for backend in ("onnxruntime", "openvino"):
+        with pytest.raises(BundleError, match="frames of 1x72x96") as caught:
+            load(folder, backend)
         assert isinstance(caught.value, ApDepthError) and "\n" not in str(caught.value)

@@ -86,7 +86,7 @@ void manifests_of_another_kind() {
     };
     refused("", "manifest.json can't be read: ");
     refused("\xff\xfe", "can't be read");
-    refused(std::string(1000000, '['), "can't be read: too deeply nested");
+    refused(std::string(1000000, '['), "can't be read: it is nested more than 64 deep");
     refused("[]", "it has schema_version 'None' and this program reads 1");
     refused("{\"schema_version\": true}", "schema_version 'True'");
     refused("{\"schema_version\": 2}", "schema_version '2'");

@@ -82,7 +82,7 @@ def test_a_bundle_is_served_as_the_predictor_sees_it(
     expected = {
         name: load(
             bundle,
-            "auto" if wanted.backend == "python" else "onnxruntime",
+            "openvino" if wanted.backend == "python" else "onnxruntime",
             precision=wanted.precision,
         )(frame)
         for name, (bundle, wanted) in forms.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.image import DepthArray
+from apdepth_deploy.image import DepthArray, strips
 
 #: Endings of the files that ``write_depth`` makes for one picture.
 ENDINGS = ("_depth.png", "_depth.npy", "_color.png")
@@ -44,7 +44,6 @@ _COLOURS = (
     .round()
     .astype(np.uint8)
 )
-_STRIP = 1 << 20
 #: What a PNG of ours says of itself, right behind its header.
 _SOFTWARE = ("Software", "apdepth-deploy")
 _MARK = b"tEXt" + "\0".join(_SOFTWARE).encode()
@@ -100,7 +99,7 @@ def _write_npy(array: NDArray[Any], file: BinaryIO) -> None:
 def to_uint16(depth: DepthArray) -> NDArray[np.uint16]:
     """float32 [H,W] in [0, 1] -> uint16 [H,W], 65535 = far."""
     result = np.empty(depth.shape, dtype=np.uint16)
-    for rows in _strips(depth):
+    for rows in strips(*depth.shape):
         scaled: NDArray[np.float64] = np.multiply(
             depth[rows].clip(0.0, 1.0), 65535.0, dtype=np.float64
         )
@@ -113,13 +112,6 @@ def colorize(depth: DepthArray) -> NDArray[np.uint8]:
     low, high = float(depth.min()), float(depth.max())
     scale = (len(_COLOURS) - 1) / max(high - low, 1e-6)
     result = np.empty((*depth.shape, 3), dtype=np.uint8)
-    for rows in _strips(depth):
+    for rows in strips(*depth.shape):
         result[rows] = _COLOURS[np.rint((depth[rows] - low) * scale).astype(np.intp)]
     return result
-
-
-def _strips(array: NDArray[Any]) -> Iterator[slice]:
-    """Rows to work on at a time, so that what is made on the way stays small."""
-    rows = max(1, _STRIP // array.shape[1])
-    for top in range(0, array.shape[0], rows):
-        yield slice(top, top + rows)

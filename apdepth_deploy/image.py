@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ SUFFIXES = frozenset(
 MIN_SIDE = 16
 #: Well above the 200 million of a phone; reading this many takes 4 GB.
 MAX_PIXELS = 1 << 29
-#: Pixels converted at a time, so that what is made on the way stays small.
+#: Pixels worked on at a time.
 _STRIP = 1 << 20
 
 ImageArray = NDArray[np.uint8]
@@ -102,29 +103,37 @@ def _decode(picture: Picture) -> ImageArray:
     picture.image.load()
     width, height = picture.image.size
     result = np.empty((height, width, 3), dtype=np.uint8)
-    rows = max(1, _STRIP // width)
-    edges = [(top, min(top + rows, height)) for top in range(0, height, rows)]
-    white = _white(picture, edges)
-    for top, bottom in edges:
-        strip = picture.image.crop((0, top, width, bottom))
+    white = _white(picture)
+    for rows in strips(height, width):
+        strip = _crop(picture, rows)
         if strip.mode.startswith("I"):  # Pillow's own conversion would clip at 255
             grey = _scaled(np.asarray(strip), white, picture.negative)
-            result[top:bottom] = grey[..., None]
+            result[rows] = grey[..., None]
         else:
-            result[top:bottom] = np.asarray(_rgb(strip))
+            result[rows] = np.asarray(_rgb(strip))
     return result
 
 
-def _white(picture: Picture, edges: list[tuple[int, int]]) -> int:
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Rows to work on at a time, so that what is made on the way stays small."""
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def _crop(picture: Picture, rows: slice) -> Image.Image:
+    return picture.image.crop((0, rows.start, picture.image.width, rows.stop))
+
+
+def _white(picture: Picture) -> int:
     """The value that is white. A PNG's 12 significant bits should be the upper ones of 16; many
     thermal and infrared cameras leave them where they were, which their lowest bits show."""
-    bits, width = picture.significant_bits, picture.image.width
+    bits, (width, height) = picture.significant_bits, picture.image.size
     if picture.image.mode != "I;16" or not 0 < bits < 16:
         return picture.white
     used = 0
-    for top, bottom in edges:
-        values = np.asarray(picture.image.crop((0, top, width, bottom)))
-        used |= int(np.bitwise_or.reduce(values, axis=None))
+    for rows in strips(height, width):
+        used |= int(np.bitwise_or.reduce(np.asarray(_crop(picture, rows)), axis=None))
     at_the_bottom = used < 1 << bits and used % (1 << 16 - bits)
     return (1 << bits) - 1 if at_the_bottom else picture.white
 

@@ -91,10 +91,10 @@ def is_unsupported(error: Exception) -> bool:
 def _open_plain(kind: str, file: BinaryIO) -> Picture:
     factory = Image.OPEN[kind][0]
     image: Any = factory(file, getattr(file, "name", ""))  # the name: so that raw pixels are mapped
-    return Picture(kind, image, _orientation(image), bool(getattr(image, "is_animated", False)))
+    return Picture(kind, image, orientation_of(image), bool(getattr(image, "is_animated", False)))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, or XMP's; 1 where neither says anything a standard knows."""
     xmp = image.info.get("xmp")
     if isinstance(xmp, bytes):  # older versions of Pillow look for it by the name it has in a PNG
@@ -130,7 +130,7 @@ def _open_jpeg(kind: str, file: BinaryIO) -> Picture:
             needed.append(segment)
     image = JpegImageFile(io.BytesIO(b"".join([*needed, memoryview(data)[position:]])))
     image.info |= info
-    return Picture(kind, image, _orientation(image), several=False)
+    return Picture(kind, image, orientation_of(image), several=False)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -180,7 +180,7 @@ def _open_png(kind: str, file: BinaryIO) -> Picture:
         (chunk.content[0] for chunk in chunks if chunk.kind == b"sBIT" and chunk.content), 0
     )
     several = any(chunk.kind == b"fdAT" for chunk in chunks)
-    return Picture(kind, image, _orientation(image), several, significant_bits=bits)
+    return Picture(kind, image, orientation_of(image), several, significant_bits=bits)
 
 
 def _chunks(data: memoryview) -> Iterator[_Chunk]:

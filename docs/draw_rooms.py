@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +77,16 @@ def absolute(item: Import, module: str) -> str:
     return ".".join([*base, item.target] if item.target else base)
 
 
+def imported(tree: ast.AST, module: str, known: Set[str], lazy: bool = True) -> set[str]:
+    """Which of the ``known`` modules a module imports; without ``lazy``, when it is imported."""
+    found = set()
+    for item in imports_of(tree):
+        if lazy or not item.lazy:
+            target = absolute(item, module)
+            found |= {f"{target}.{name}" for name in item.names} & known or {target} & known
+    return found
+
+
 def place_of(module: str) -> str:
     """The folder that a module is in; in the core, the module itself or its folder."""
     if is_package(module) and module != CORE:
@@ -90,14 +100,9 @@ def arrows() -> dict[str, set[str]]:
     modules = sources()
     graph: dict[str, set[str]] = {place_of(module): set() for module in modules}
     for module, source in modules.items():
-        if module in (CORE, JOINT):
-            continue
-        for item in imports_of(ast.parse(source)):
-            target = absolute(item, module)
-            below = {f"{target}.{name}" for name in item.names} & modules.keys()
-            for found in below or {target} & modules.keys():
-                if found != CORE and place_of(found) != place_of(module):
-                    graph[place_of(module)].add(place_of(found))
+        if module not in (CORE, JOINT):
+            found = imported(ast.parse(source), module, modules.keys()) - {CORE}
+            graph[place_of(module)] |= set(map(place_of, found)) - {place_of(module)}
     return graph
 
 

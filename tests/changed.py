@@ -51,11 +51,8 @@ def distances(changed: set[str], modules: dict[str, str]) -> dict[str, int]:
 def imported(source: str, module: str, modules: Iterable[str]) -> set[str]:
     """The modules of ours that a source imports, or names in a text (the table of verbs)."""
     known, tree = set(modules), ast.parse(source)
-    found = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & known
-    for item in ROOMS["imports_of"](tree):
-        target = ROOMS["absolute"](item, module)
-        found |= {f"{target}.{name}" for name in item.names} & known or {target} & known
-    return found
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & known
+    return named | ROOMS["imported"](tree, module, known)
 
 
 def path_of(module: str) -> str:

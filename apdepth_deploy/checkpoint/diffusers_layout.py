@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ def load_checkpoint(
     if conventions is not None:  # the latents are the checkpoint's in any case
         scale = own.latent_scale
         rules = dataclasses.replace(named_conventions(conventions), latent_scale=scale)
-    unet_net = _load_unet(folder / "unet" if unet is None else Path(unet))
+    unet_folder = folder / "unet" if unet is None else Path(unet)
+    unet_net = _load_diffusers(unet_folder, _UNETS, check_unet)
     whole, half = (vae, None) if vae_side == "both" else (None, vae)
     vae_net = load_vae(folder / "vae" if whole is None else find_folder(whole))
     if whole is not None:
@@ -129,18 +130,19 @@ def require_depth(folder: Path) -> None:
 
 
 _UNETS: dict[str, Any] = {"UNet2DConditionModel": UNet2DConditionModel}
-
-
 _VAES: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-
 
 #: Names that the VAE's attention had in diffusers before 0.15, and has in stored SD 2 checkpoints.
 _OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def _load_diffusers(folder: Path, kinds: Mapping[str, Any]) -> Any:
-    """One of ``kinds`` (class name -> class) as float32, its weights read by ``read_weights``."""
+def _load_diffusers(
+    folder: Path, kinds: Mapping[str, Any], check: Callable[[Mapping[str, Any], object], None]
+) -> Any:
+    """One of ``kinds`` (class name -> class) as float32, where ``check`` lets its configuration
+    pass; its weights are read by ``read_weights``."""
     config = read_config(folder, "_class_name", list(kinds))
+    check(config, folder)
     with loading(folder / "config.json"), torch.device("meta"):
         network = kinds[config.get("_class_name", next(iter(kinds)))].from_config(config)
     weights = read_weights(folder, DIFFUSERS_WEIGHTS)
@@ -148,16 +150,9 @@ def _load_diffusers(folder: Path, kinds: Mapping[str, Any]) -> Any:
     return network
 
 
-def _load_unet(folder: Path) -> UNet2DConditionModel:
-    check_unet(read_config(folder, "_class_name", list(_UNETS)), folder)
-    network: UNet2DConditionModel = _load_diffusers(folder, _UNETS)
-    return network
-
-
 def load_vae(folder: Path) -> AutoencoderKL | AutoencoderTiny:
     """The VAE of a ``vae/`` folder as float32. Raises CheckpointError."""
-    check_vae(read_config(folder, "_class_name", list(_VAES)), folder)
-    network: AutoencoderKL | AutoencoderTiny = _load_diffusers(folder, _VAES)
+    network: AutoencoderKL | AutoencoderTiny = _load_diffusers(folder, _VAES, check_vae)
     return network
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from apdepth_deploy.depth import is_result
 from apdepth_deploy.errors import UsageError
+from apdepth_deploy.folders import walk
 from apdepth_deploy.image import SUFFIXES
 
 #: Pictures that a folder is not searched for: some can't be read, some are rarely photos.
@@ -111,24 +111,12 @@ def _expand(pattern: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]
 
 
 def _files(root: Path, left_out: Counter[str]) -> Iterator[Path]:
-    """All files below ``root`` that aren't hidden. Linked folders come last, each folder once."""
+    """All files below ``root`` that aren't in hidden folders."""
 
     def unreadable(error: OSError) -> None:
         left_out["folders that can't be opened"] += 1
 
-    seen, waiting = set(), [root]
-    while waiting:
-        for folder, folders, names in os.walk(waiting.pop(0), onerror=unreadable):
-            status = os.stat(folder)  # noqa: PTH116
-            identity = status.st_dev, status.st_ino
-            if identity in seen:
-                folders.clear()
-                continue
-            seen.add(identity)
-            folders[:] = [name for name in folders if not _hidden(name, left_out)]
-            here = Path(folder)
-            waiting += [here / name for name in sorted(folders) if (here / name).is_symlink()]
-            yield from (here / name for name in names)
+    return walk(root, unreadable, lambda name: _hidden(name, left_out))
 
 
 def _hidden(name: str, left_out: Counter[str]) -> bool:

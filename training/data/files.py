@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import tarfile
 import tempfile
@@ -14,11 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from apdepth_deploy.errors import DataError, ImageError
+from apdepth_deploy.folders import walk
 from apdepth_deploy.image import DepthArray, ImageArray, read_picture
+from apdepth_deploy.pictures import orientation_of
 
 from .text import read_text
 
@@ -26,8 +27,6 @@ from .text import read_text
 #: are in a picture of depth: unsigned, 0 = black.
 _TIFF_TAGS = ((258, (1,)), (262, None), (339, (1,)))
 _TIFF_DEPTH = ((16,), 1, (1,))
-#: EXIF orientations that turn or mirror a picture.
-_TURNED = range(2, 9)
 
 
 class Source(Protocol):
@@ -88,21 +87,8 @@ class Folder:
             return [found.st_size, found.st_mtime_ns]
 
     def names(self) -> list[str]:
-        return sorted(path.relative_to(self.path).as_posix() for path in _files(self.path))
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """Files below a folder, also behind links, but none by two names. Raises DataError."""
-    seen, starts = set(), [str(root)]
-    for start in starts:  # linked folders are put at the end: what has a name of its own keeps it
-        for folder, below, names in os.walk(start, onerror=_refuse):
-            place = os.path.realpath(folder)
-            if place in seen:
-                below.clear()
-                continue
-            seen.add(place)
-            starts += [str(path) for name in below if (path := Path(folder, name)).is_symlink()]
-            yield from (path for name in names if (path := Path(folder, name)).is_file())
+        files = (path for path in walk(self.path, _refuse) if path.is_file())
+        return sorted(path.relative_to(self.path).as_posix() for path in files)
 
 
 def _refuse(error: OSError) -> None:
@@ -203,7 +189,7 @@ def read_rgb(source: Source, name: str) -> ImageArray:
         except ImageError as error:
             reason = str(error).removeprefix(f"{path}: ")
             raise DataError(f"{source.path}: {name}: {reason}") from error
-    if picture.orientation in _TURNED:
+    if picture.orientation != 1:
         raise DataError(
             f"{source.path}: {name} is turned by its EXIF orientation, its depth perhaps not: save "
             "it as its depth lies, without that tag"
@@ -238,14 +224,7 @@ def _units(data: bytes) -> NDArray[Any] | None:
             is_depth = tuple(image.tag_v2.get(*tag) for tag in _TIFF_TAGS) == _TIFF_DEPTH
         else:  # PNM's values are scaled to 16 bits by Pillow: no units any more
             is_depth = image.format == "PNG" and image.mode.startswith("I")
-        return np.asarray(image) if is_depth and not _is_turned(image) else None
-
-
-def _is_turned(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-    except Exception:  # noqa: BLE001 - whatever is wrong in there, the pixels are not
-        return False
+        return np.asarray(image) if is_depth and orientation_of(image) == 1 else None
 
 
 def read_npy(source: Source, name: str) -> NDArray[np.float32]:

@@ -12,16 +12,14 @@ from typing import Any
 from apdepth_deploy.bundle import Graph, TensorInfo
 from apdepth_deploy.errors import ApDepthError, BackendError, BundleError
 from apdepth_deploy.image import ImageArray
-from apdepth_deploy.telemetry import import_openvino
 
 from .chain import Chain, Declared, Finished, FloatArray, check_tensors, one_line, run_all
-from .openvino_compile import Job, compiled
+from .openvino_compile import Job, compiled, core
 
 
 def has_bf16() -> bool:
     """Whether this processor has bfloat16 instructions that OpenVINO uses."""
-    core = import_openvino().Core()
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def settings_for(arithmetic: str, threads: int | None, hint: str) -> dict[str, Any]:

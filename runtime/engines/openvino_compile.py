@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -79,6 +80,17 @@ class Job:
             raise BundleError(f"{self.graph} changed while it was opened: load the bundle again")
 
 
+@functools.cache
+def core() -> Any:
+    """The openvino.Core of this process, kept to its end.
+
+    A core gives its thread a stack for signal handlers, and at its end puts back the one that it
+    found. Of two cores the second found the first one's: ended in the order of their beginning they
+    leave a stack that is no longer there, and the next signal, Ctrl-C for one, is a crash.
+    """
+    return import_openvino().Core()
+
+
 def openvino_folder() -> Path | None:
     """Where compiled graphs are kept; None without a home."""
     folder = cache_folder()
@@ -136,7 +148,7 @@ def is_whole(entry: Path) -> bool:
 
 def _compile(job: Job, cache: Path | None = None) -> Any:
     settings = job.settings if cache is None else {**job.settings, "CACHE_DIR": str(cache)}
-    return import_openvino().Core().compile_model(Path(job.graph), "CPU", settings)
+    return core().compile_model(Path(job.graph), "CPU", settings)
 
 
 def _digests(folder: Path) -> dict[str, str]:

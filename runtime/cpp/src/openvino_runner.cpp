@@ -36,9 +36,16 @@ std::shared_ptr<ov::Model> read_onnx(const std::string &path) {
     return reader->convert(reader->load(path));
 }
 
-ov::CompiledModel compile(ov::Core &core, const Bundle &bundle, const Graph &graph) {
+// One until the process ends. A core gives its thread a stack for signal handlers and puts back the
+// one it found: of two that end in the order of their beginning a stack stays that is gone.
+ov::Core &core() {
+    static ov::Core one;
+    return one;
+}
+
+ov::CompiledModel compile(const Bundle &bundle, const Graph &graph) {
     try {
-        return core.compile_model(read_onnx(bundle.path(graph.file)), "CPU", settings());
+        return core().compile_model(read_onnx(bundle.path(graph.file)), "CPU", settings());
     } catch (const std::exception &error) {
         throw BundleError(graph.file + ": OpenVINO can't load it: " + one_line(error.what()));
     }
@@ -63,7 +70,7 @@ void check_port(const Graph &graph, const std::vector<ov::Output<const ov::Node>
 class OpenVinoRunner final : public Runner {
   public:
     OpenVinoRunner(const Bundle &bundle, const Graph &graph)
-        : model_(compile(core_, bundle, graph)) {
+        : model_(compile(bundle, graph)) {
         backend = "openvino";
         device = "cpu";
         precision = graph.precision;
@@ -138,7 +145,6 @@ class OpenVinoRunner final : public Runner {
         free_.push_back(std::move(lane));
     }
 
-    ov::Core core_;
     ov::CompiledModel model_;
     bool is_dynamic_ = false;
     std::mutex making_, mutex_;

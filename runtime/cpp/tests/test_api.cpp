@@ -1,4 +1,5 @@
 // The C API and the header on top of it, on OpenVINO.
+#include <csignal>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -182,6 +183,20 @@ void frames_of_every_size_are_refused_by_the_header_for_cpp() {
         }
 }
 
+volatile std::sig_atomic_t heard = 0;
+
+// OpenVINO changes the stack that such handlers run on, and what it puts back must be there.
+void signals_are_handled_after_two_models() {
+    struct sigaction action = {};
+    action.sa_handler = [](int) { heard = 1; };
+    action.sa_flags = SA_ONSTACK;
+    CHECK(sigaction(SIGUSR1, &action, nullptr) == 0);
+    apdepth_handle *first = open_mean(), *second = open_mean();
+    apdepth_close(first);
+    apdepth_close(second);
+    CHECK(std::raise(SIGUSR1) == 0 && heard == 1);
+}
+
 }  // namespace
 
 int main() {
@@ -195,4 +210,5 @@ int main() {
     options_that_can_not_work();
     the_header_for_cpp();
     frames_of_every_size_are_refused_by_the_header_for_cpp();
+    signals_are_handled_after_two_models();
 }

@@ -175,6 +175,25 @@ def test_without_room_or_a_place_work_goes_on_and_says_so(
         assert warning.startswith(said + place) and "\n" not in warning
 
 
+SIGNALLED = """
+import os, signal, sys
+from apdepth_deploy import load
+first = load(sys.argv[1], "openvino")
+second = load(sys.argv[1], "openvino")
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda *arguments: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_heard_after_two_predictors(mean_bundle: Any) -> None:
+    """Each core of OpenVINO changes the stack that signals are handled on: there must be one."""
+    command = [sys.executable, "-c", SIGNALLED, str(mean_bundle(1, 64, 96))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_two_processes_compile_at_once(mean_bundle: Any, tmp_path: Path) -> None:
     script = FULL[FULL.index("from") :].replace("import numpy", "import sys, numpy")
     command = [sys.executable, "-c", "import sys\n" + script, str(mean_bundle(1, 64, 96))]

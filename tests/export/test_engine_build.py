@@ -92,9 +92,9 @@ def test_bfloat16_graphs_build(micro_spec, tmp_path):
     """As traced, they hold a transposed convolution that TensorRT for RTX has in fp16 only."""
     model, shape = ApDepth.from_spec(micro_spec), FrameShape.fixed(1, 64, 96)
     folder = tmp_path / "bundle"
-    export_bundle(model, folder, precisions=("bf16",), shape=shape, verify=False)
-    (engine,) = build_engines(folder, "tensorrt-rtx", ["sm89"])
-    assert engine.weights["bf16"] > 0
+    export_bundle(model, folder, kinds=("staged",), precisions=("bf16",), shape=shape, verify=False)
+    engines = build_engines(folder, "tensorrt-rtx", ["sm89"])
+    assert len(engines) == 4 and all(e.weights["bf16"] > 0 for e in engines)
 
 
 def test_weights_agree_with_the_graph(built):

@@ -396,10 +396,11 @@ def test_the_manifests_gflop_are_those_of_the_graph(micro_bundle):
 
 
 def test_a_light_vae_goes_all_the_way(tmp_path):
-    """Exported, folded and verified against PyTorch in half precision."""
+    """Exported, folded and verified against PyTorch in both precisions."""
     output = tmp_path / "bundle"
     words = ["export", "tiny", "--random-weights", "--vae", "taesd", "--prior", "none"]
-    assert main([*words, "--height", "64", "--width", "64", "-o", str(output)]) == 0
+    both = ["--precision", "fp32", "--precision", "fp16"]
+    assert main([*words, *both, "--height", "64", "--width", "64", "-o", str(output)]) == 0
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["source"]["vae"] == "taesd"
     assert "ranges_into_tiny_decoder" in manifest["folding"]["applied"]

@@ -26,7 +26,7 @@ class _Rendered:
     name = "rendered"
 
     def __len__(self) -> int:
-        return 8
+        return 16
 
     def __getitem__(self, index: int) -> Sample:
         seed = (0, SPLITS.index("test"), index)

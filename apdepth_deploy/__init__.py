@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from apdepth_deploy.bundle import version as _version
 from apdepth_deploy.errors import ApDepthError
-from apdepth_deploy.telemetry import switch_off
+from apdepth_deploy.machine.telemetry import switch_off
 
 if TYPE_CHECKING:
     from apdepth_deploy.runtime import Predictor, load

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.errors import CheckpointError, ParityError
-from apdepth_deploy.image import ImageArray, read_image, resize_image
+from apdepth_deploy.pictures.image import ImageArray, read_image, resize_image
 
 if TYPE_CHECKING:
     from apdepth_deploy.model import ApDepth

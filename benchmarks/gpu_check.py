@@ -88,10 +88,11 @@ class Setting:
 # --- PyTorch -------------------------------------------------------------------------------------
 
 
-def load_model(setting: Setting) -> Any:
-    from apdepth_deploy.source import ModelSource
+def random_model(setting: Setting) -> Any:
+    from apdepth_deploy.model.loading import load_model
+    from apdepth_deploy.spec import ModelSource
 
-    return ModelSource(setting.preset, seed=0).load().to(setting.device).eval()
+    return load_model(ModelSource(setting.preset, seed=0)).to(setting.device).eval()
 
 
 @contextmanager
@@ -289,7 +290,7 @@ def engine_details(
 
 
 def machine(setting: Setting) -> dict[str, Any]:
-    from apdepth_deploy.devices import gpu_facts, nvidia_gpus
+    from apdepth_deploy.machine.devices import gpu_facts, nvidia_gpus
     from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 
     facts, why = (None, "rehearsal on the CPU") if setting.device == "cpu" else gpu_facts(0)
@@ -305,7 +306,7 @@ def check(setting: Setting, minutes: float) -> dict[str, Any]:
     """Everything, most telling first: what is late is skipped."""
     done = Check(minutes)
     facts = machine(setting)
-    model = load_model(setting)
+    model = random_model(setting)
     expected = reference(setting, model)
     done.part("torch eager fp32", lambda: torch_latency(setting, model, "fp32"))
     with tf32(False):
@@ -318,7 +319,7 @@ def check(setting: Setting, minutes: float) -> dict[str, Any]:
         for name, compiled in half:
             done.part(
                 f"{name} {precision}",
-                lambda p=precision, c=compiled: torch_latency(setting, load_model(setting), p, c),
+                lambda p=precision, c=compiled: torch_latency(setting, random_model(setting), p, c),
             )
     frame = [setting.height, setting.width]
     return {

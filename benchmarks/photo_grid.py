@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from apdepth_deploy import load
-from apdepth_deploy.depth import colorize
-from apdepth_deploy.image import read_image
+from apdepth_deploy.pictures.depth import colorize
+from apdepth_deploy.pictures.image import read_image
 
 #: Of a cell, in pixels: what sticks out is cut off on both sides.
 HEIGHT, WIDTH = 180, 240

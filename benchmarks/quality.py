@@ -23,7 +23,7 @@ from measuring import run, save_results
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import table
-from apdepth_deploy.image import read_image
+from apdepth_deploy.pictures.image import read_image
 from apdepth_deploy.runtime.profiling.measure.machine import machine_facts, versions
 from apdepth_deploy.runtime.profiling.measure.timing import time_in_turns
 

@@ -20,8 +20,8 @@ from apdepth_deploy.bundle import (
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import atomic_folder
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import ModelSpec, frame_size, prior_licence
+from apdepth_deploy.model.loading import load_model
+from apdepth_deploy.spec import ModelSource, ModelSpec, frame_size, prior_licence
 from apdepth_deploy.verify import raise_on_miss, reference_results, verify_bundle
 
 from .estimate import describe
@@ -72,7 +72,7 @@ def export_bundle(
     _check_choices(kinds, precisions, opset)
     with atomic_folder(Path(output), replaces=is_bundle) as folder:
         progress(f"loading {source.label}")
-        model = source.load()
+        model = load_model(source)
         shape = shape or FrameShape.fixed(1, *model.spec.default_size)
         _check_shape(model.spec, shape)
         for line in _notes(model.spec, shape):
@@ -89,7 +89,7 @@ def export_bundle(
         bundle.manifest["folding"] = record
         for number, precision in enumerate(precisions):
             if number:
-                model = source.load()
+                model = load_model(source)
             if folding:
                 fold(model)
             prepare(model, precision, shape.opt[1:] if shape.is_fixed else None)

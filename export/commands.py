@@ -11,8 +11,7 @@ from apdepth_deploy.commands.inspect import engines_table
 from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import steps
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import PRESETS, TAESD, default_size
+from apdepth_deploy.spec import PRESETS, TAESD, ModelSource, default_size
 from apdepth_deploy.verify import records_of
 
 from .shapes import FrameShape, parse_shape
@@ -170,10 +169,12 @@ def _shape(
     model: ModelSource, size: tuple[int, int | None, int | None], ranges: _Ranges | None
 ) -> FrameShape:
     """What was asked for; a side that wasn't is that of the checkpoint's default size."""
+    from apdepth_deploy.model.loading import trained_at
+
     opt = None if ranges is None else ranges[1]
     if opt is None:
         batch, height, width = size
-        known = default_size(model.trained_at() if None in size else ())
+        known = default_size(trained_at(model) if None in size else ())
         opt = batch, known[0] if height is None else height, known[1] if width is None else width
     return (
         FrameShape.fixed(*opt) if ranges is None else FrameShape.ranged(ranges[0], opt, ranges[2])

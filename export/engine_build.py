@@ -12,12 +12,18 @@ from typing import Any
 import onnx
 
 from apdepth_deploy.bundle import ITEM_SIZE, Bundle, Engine, Graph, file_entry
-from apdepth_deploy.devices import nvidia_gpus
+from apdepth_deploy.bundle.onnx_file import check_weights
 from apdepth_deploy.errors import BackendError, ExportError, UsageError
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.gpus import compute_capability, rtx_supports, sm
-from apdepth_deploy.onnx_file import check_weights
-from apdepth_deploy.tensorrt import TARGETS, known_bad, load_tensorrt, platform, rtx_capabilities
+from apdepth_deploy.machine.devices import nvidia_gpus
+from apdepth_deploy.machine.gpus import compute_capability, rtx_supports, sm
+from apdepth_deploy.machine.tensorrt import (
+    TARGETS,
+    known_bad,
+    load_tensorrt,
+    platform,
+    rtx_capabilities,
+)
 
 from .engine_builder import Plan, build_plan
 

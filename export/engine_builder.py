@@ -15,7 +15,7 @@ from typing import Any
 
 from apdepth_deploy.bundle import Graph, axis_sizes
 from apdepth_deploy.errors import ExportError
-from apdepth_deploy.gpus import sm
+from apdepth_deploy.machine.gpus import sm
 
 #: Called with a line on what the builder is doing, many times a second.
 Detail = Callable[[str], None]

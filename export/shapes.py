@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from apdepth_deploy.bundle.manifest import MAX_VALUES, frame_values
 from apdepth_deploy.errors import ExportError, UsageError
-from apdepth_deploy.manifest import MAX_VALUES, frame_values
 
 #: Smallest frame side: below it the U-Net's lowest level has nothing left to attend to.
 MIN_SIDE = 64

@@ -1,7 +1,8 @@
 """Bundle -> depth. Needs numpy, pillow and one engine library; never torch for a graph."""
 
-from .choice import load, open_chain
+from .choice import load
 from .engines.device_array import DeviceArray
+from .engines.onnxruntime_backend import open_chain
 from .predictor import Predictor
 
 __all__ = ["DeviceArray", "Predictor", "load", "open_chain"]

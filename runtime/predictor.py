@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from apdepth_deploy.image import DepthArray, ImageArray, check_image, resize_depth, resize_image
+from apdepth_deploy.pictures.image import (
+    DepthArray,
+    ImageArray,
+    check_image,
+    resize_depth,
+    resize_image,
+)
 
 from .engines.chain import Chain
 from .engines.device_array import is_device_array
@@ -28,13 +34,18 @@ class Predictor:
     it is read: the bundle must be there.
     """
 
-    #: Opens it once more.
-    reopen: Callable[[], Predictor]
-
-    def __init__(self, chain: Chain, precision: str, stride: int) -> None:
+    def __init__(
+        self, chain: Chain, stride: int, passed_over: str, again: Callable[[], Predictor]
+    ) -> None:
+        """
+        Args:
+            stride: of frames' sides; passed_over: what else could have run, and why it doesn't;
+            again: opens it once more.
+        """
         self.chain = chain
-        self.precision = precision
         self._stride = stride
+        self._passed_over = passed_over
+        self._again = again
 
     @property
     def backend(self) -> str:
@@ -45,8 +56,12 @@ class Predictor:
         return self.chain.device
 
     @property
+    def precision(self) -> str:
+        return self.chain.precision
+
+    @property
     def reason(self) -> str:
-        return self.chain.reason
+        return self.chain.reason + self._passed_over
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -114,7 +129,7 @@ class Predictor:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[[], Predictor], tuple[()]]:
-        return self.reopen, ()
+        return self._again, ()
 
     def _size_for(self, height: int, width: int) -> tuple[int, int]:
         return (

@@ -11,10 +11,10 @@ from accelerate import Accelerator
 from PIL import Image
 from torch.utils.data import default_collate
 
-from apdepth_deploy.depth import colorize
 from apdepth_deploy.errors import DataError, TrainingError
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.depth import colorize
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 from .batches import Item, item, open_set
 from .config import TrainConfig

@@ -1,7 +1,4 @@
-"""The bundle: a folder with ``manifest.json``, ``onnx/`` and ``engines/``, and nothing of torch.
-
-This module reads, checks and writes manifests. It knows nothing about what is in a graph.
-"""
+"""Reads, checks and writes bundles' manifests. Knows nothing about what is in a graph."""
 
 from __future__ import annotations
 
@@ -14,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from apdepth_deploy.bundle.manifest import SCHEMA_VERSION, check_manifest, finite, parse_manifest
 from apdepth_deploy.errors import ApDepthError, BundleError
 from apdepth_deploy.files import atomic_file, sha256
-from apdepth_deploy.manifest import PRECISIONS as PRECISIONS
-from apdepth_deploy.manifest import SCHEMA_VERSION, check_manifest, finite, parse_manifest
-from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import ModelSpec
+from apdepth_deploy.spec import ModelSource, ModelSpec
 
 MANIFEST = "manifest.json"
 #: Ways from frame to depth: one graph, or one per stage. The first is preferred.

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from apdepth_deploy.errors import BundleError
-from apdepth_deploy.tensorrt import TARGETS
+from apdepth_deploy.machine.tensorrt import TARGETS
 
 SCHEMA_VERSION = 1
 #: The most values in the frames of a call: what an engine's int counts to.

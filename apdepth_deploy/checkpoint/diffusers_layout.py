@@ -25,7 +25,6 @@ from apdepth_deploy.checkpoint.reading import (
 )
 from apdepth_deploy.checkpoint.transformers_layout import load_prior, load_text_embedding
 from apdepth_deploy.errors import CheckpointError
-from apdepth_deploy.kinds import check_unet, check_vae
 from apdepth_deploy.spec import (
     CONVENTIONS,
     Conventions,
@@ -34,6 +33,7 @@ from apdepth_deploy.spec import (
     sizes_from_json,
     with_vae_config,
 )
+from apdepth_deploy.spec.kinds import check_unet, check_vae
 
 SPEC_FILE = "apdepth.json"
 

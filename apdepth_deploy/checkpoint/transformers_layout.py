@@ -20,7 +20,7 @@ from apdepth_deploy.checkpoint.reading import (
     require_shape,
 )
 from apdepth_deploy.errors import CheckpointError
-from apdepth_deploy.kinds import check_prior
+from apdepth_deploy.spec.kinds import check_prior
 
 TEXT_EMBEDDING_FILE = "empty_text_embed.npy"
 

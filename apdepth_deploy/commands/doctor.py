@@ -11,10 +11,10 @@ import typer
 
 from apdepth_deploy.bundle import version
 from apdepth_deploy.console import table
-from apdepth_deploy.devices import missing_cuda_libraries, nvidia_gpus, usable_cores
 from apdepth_deploy.errors import BackendError
-from apdepth_deploy.telemetry import import_onnxruntime
-from apdepth_deploy.tensorrt import (
+from apdepth_deploy.machine.devices import missing_cuda_libraries, nvidia_gpus, usable_cores
+from apdepth_deploy.machine.telemetry import import_onnxruntime
+from apdepth_deploy.machine.tensorrt import (
     TARGETS,
     installed,
     known_bad,

@@ -12,7 +12,7 @@ from apdepth_deploy.bundle import Bundle, Engine, Graph, to_json
 from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import table
 from apdepth_deploy.errors import BundleError
-from apdepth_deploy.gpus import sm
+from apdepth_deploy.machine.gpus import sm
 from apdepth_deploy.spec import frame_size
 from apdepth_deploy.verify import records_of
 

@@ -31,7 +31,9 @@ def verify(
     source = opened.source(checkpoint)
     with steps() as progress:
         progress(f"loading {source.label}")
-        model = source.load()
+        from apdepth_deploy.model.loading import load_model
+
+        model = load_model(source)
         if (model.spec.prior is None) != (opened.spec.prior is None):
             raise UsageError(f"{source.name} is not the model of {bundle}: one has no prior")
         progress("running the PyTorch model on the sample frames")

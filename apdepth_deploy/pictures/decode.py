@@ -206,7 +206,7 @@ def _text(header: memoryview, text: memoryview) -> dict[Any, Any]:
 
 
 def _open_tiff(kind: str, file: BinaryIO) -> Picture:
-    from apdepth_deploy.tiff import TiffPicture, pare
+    from apdepth_deploy.pictures.tiff import TiffPicture, pare
 
     pared = pare(file.read())
     image = TiffPicture(io.BytesIO(pared.data))

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.image import DepthArray, strips
+from apdepth_deploy.pictures.image import DepthArray, strips
 
 #: Endings of the files that ``write_depth`` makes for one picture.
 ENDINGS = ("_depth.png", "_depth.npy", "_color.png")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.pictures import Picture, is_unsupported, open_picture
+from apdepth_deploy.pictures.decode import Picture, is_unsupported, open_picture
 
 #: What a folder is searched for. The reader takes more kinds: see ``pictures``.
 SUFFIXES = frozenset(

@@ -28,6 +28,7 @@ from apdepth_deploy.spec.presets import (
     prior_licence,
     tiny_vae_layout,
 )
+from apdepth_deploy.spec.source import ModelSource
 
 __all__ = [
     "CONVENTIONS",
@@ -36,6 +37,7 @@ __all__ = [
     "TAESD",
     "VAE_SIDES",
     "Conventions",
+    "ModelSource",
     "ModelSpec",
     "conventions_from_json",
     "default_size",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from apdepth_deploy.bundle import Graph, TensorInfo, axis_sizes
 from apdepth_deploy.errors import BundleError, UsageError
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.pictures.image import ImageArray
 
 FloatArray = NDArray[np.float32]
 #: A graph's tensors and the stage each is the result of.
@@ -24,15 +24,17 @@ class Chain(abc.ABC):
     """Frames in, depth out, on one engine.
 
     Attributes:
-        backend: the backend's name; device: where it runs ("cpu", "cuda:0", ...).
+        backend: the backend's name; device: where it runs ("cpu", "cuda:0", ...); precision: in
+            what it computes.
         graphs: names of the graphs it runs, in order: "fused", or the stages'.
         batch, height, width: frame sizes it takes, as in the manifest (number or [min, opt, max]).
-        reason: why it was chosen, in words, by who chose it.
+        reason: what runs where in what, and why, in words, by who opened it.
         warnings: what is known to go wrong with it here.
     """
 
     backend: str
     device: str
+    precision: str
     graphs: tuple[str, ...]
     batch: Any
     height: Any

@@ -11,15 +11,46 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.bundle import Bundle, Graph
-from apdepth_deploy.devices import missing_cuda_libraries
-from apdepth_deploy.errors import BackendError, BundleError
-from apdepth_deploy.image import ImageArray
-from apdepth_deploy.telemetry import import_onnxruntime
+from apdepth_deploy.errors import BackendError, BundleError, UsageError
+from apdepth_deploy.machine.devices import missing_cuda_libraries, nvidia_gpus
+from apdepth_deploy.machine.telemetry import import_onnxruntime
+from apdepth_deploy.pictures.image import ImageArray
 
 from .chain import Chain, Finished, FloatArray, check_tensors, one_line, run_all
+from .wanted import PREFERRED, Wanted, place_of, require, wanted_graphs
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+
+
+def open_onnxruntime(bundle: Bundle, wanted: Wanted) -> Chain:
+    """On CUDA where it is. Raises BackendError, BundleError, UsageError."""
+    if wanted.hint != "latency":
+        raise UsageError("onnxruntime has no throughput hint: use --backend openvino")
+    require("onnxruntime")
+    place, why = place_of("onnxruntime", wanted, has_cuda(), "'apdepth-deploy[gpu]'")
+    if wanted.ordinal > 0:
+        raise UsageError(
+            f"onnxruntime runs on the first GPU, not on {wanted.device}: use --device cuda and set "
+            f"CUDA_VISIBLE_DEVICES={wanted.ordinal}"
+        )
+    engine = f"ONNX Runtime on {place}"
+    kind, precision, graphs = wanted_graphs(bundle, engine, PREFERRED[place], wanted)
+    chain = OrtChain(bundle, graphs, place, threads=wanted.threads)
+    chain.reason = f"onnxruntime on {place}, {precision}, {kind} graph: {why}"
+    return chain
+
+
+def open_chain(bundle: Bundle, kind: str, precision: str, *, probe: bool = False) -> Chain:
+    """One chain on ONNX Runtime's CPU; ``probe`` also gives the stages inside a fused graph."""
+    require("onnxruntime")
+    return OrtChain(bundle, bundle.chain_graphs(kind, precision), "cpu", probe=probe)
+
+
+def has_cuda() -> bool:
+    """Whether this ONNX Runtime has CUDA, and this machine a GPU for it."""
+    built = _CUDA in import_onnxruntime().get_available_providers()
+    return built and bool(nvidia_gpus())
 
 
 def takes_path(path: Path) -> bool:
@@ -59,7 +90,7 @@ class OrtChain(Chain):
                 f"{bundle.folder}: ONNX Runtime takes no path that isn't UTF-8: move the bundle, "
                 "or use --backend openvino"
             )
-        self.device = device
+        self.device, self.precision = device, graphs[0].precision
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
         self._bundle, self._graphs, self._threads = bundle, graphs, threads

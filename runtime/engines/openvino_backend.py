@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from apdepth_deploy.bundle import Graph, TensorInfo
-from apdepth_deploy.errors import ApDepthError, BackendError, BundleError
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.bundle import Bundle, Graph, TensorInfo
+from apdepth_deploy.errors import ApDepthError, BackendError, BundleError, UsageError
+from apdepth_deploy.pictures.image import ImageArray
 
 from .chain import Chain, Declared, Finished, FloatArray, check_tensors, one_line, run_all
-from .openvino_compile import Job, compiled, core
+from .onnxruntime_backend import OrtChain
+from .openvino_compile import Job, compiled, core, openvino_folder
+from .relay import PATIENCE, Relay, can_relay
+from .wanted import PREFERRED, Wanted, require, wanted_graphs
 
 
 def has_bf16() -> bool:
@@ -34,6 +38,55 @@ def settings_for(arithmetic: str, threads: int | None, hint: str) -> dict[str, A
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     return settings
+
+
+def open_openvino(bundle: Bundle, wanted: Wanted) -> Chain:
+    """On the CPU. Raises BackendError, BundleError, UsageError."""
+    plan = _plan(bundle, wanted, "as asked")
+    return OvChain(plan.graphs, plan.jobs, plan.reason, openvino_folder())
+
+
+def open_openvino_relayed(bundle: Bundle, wanted: Wanted) -> Chain:
+    """The same, after some frames on ONNX Runtime where that starts sooner and computes alike."""
+    plan = _plan(bundle, wanted, "the faster one on a CPU")
+    alike = (plan.precision, plan.arithmetic, wanted.hint) == ("fp32", "fp32", "latency")
+    if not (alike and can_relay(bundle, plan.graphs)):
+        return OvChain(plan.graphs, plan.jobs, plan.reason, openvino_folder())
+    first = OrtChain(bundle, plan.graphs, "cpu", threads=wanted.threads)
+    first.reason = (
+        f"onnxruntime on cpu, fp32, {plan.kind} graph: the faster start; openvino takes over "
+        f"after some {PATIENCE} frames"
+    )
+    return Relay(first, plan.jobs, functools.partial(OvChain, plan.graphs, plan.jobs, plan.reason))
+
+
+class _Plan(NamedTuple):
+    """``precision``: the graphs'; ``arithmetic``: what they are computed in."""
+
+    kind: str
+    precision: str
+    arithmetic: str
+    graphs: tuple[Graph, ...]
+    jobs: tuple[Job, ...]
+    reason: str
+
+
+def _plan(bundle: Bundle, wanted: Wanted, why: str) -> _Plan:
+    """bfloat16 only where it is asked for: it is no graph's precision but the processor's."""
+    if wanted.device not in ("auto", "cpu"):
+        raise UsageError(f"openvino runs on the CPU, not on {wanted.device}")
+    require("openvino")
+    arithmetic = "bf16" if wanted.precision == "bf16" else "fp32"
+    if arithmetic == "bf16":
+        if not has_bf16():
+            raise BackendError("this processor has no bfloat16: use --precision fp32")
+        wanted = dataclasses.replace(wanted, precision=None)
+    engine = "OpenVINO on cpu"
+    kind, precision, graphs = wanted_graphs(bundle, engine, PREFERRED["cpu"], wanted)
+    settings = settings_for(arithmetic, wanted.threads, wanted.hint)
+    jobs = tuple(Job.of(bundle, graph, settings, wanted.check_hashes) for graph in graphs)
+    reason = f"openvino on cpu, {precision} {kind} graph computed in {arithmetic}: {why}"
+    return _Plan(kind, precision, arithmetic, graphs, jobs, reason)
 
 
 class OvChain(Chain):
@@ -61,6 +114,7 @@ class OvChain(Chain):
         self._steps = list(zip(graphs, jobs, strict=True))
         self._compiled = [_Compiled(graph, job, kept_in) for graph, job in self._steps]
         computes_bf16 = jobs[0].settings["INFERENCE_PRECISION_HINT"] == "bf16"
+        self.precision = "bf16" if computes_bf16 else graphs[0].precision
         faster = "; bf16 would be faster here" if not computes_bf16 and has_bf16() else ""
         self.reason = reason + faster
         self.warnings = tuple(

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from apdepth_deploy.bundle import Bundle, Graph, version
-from apdepth_deploy.devices import usable_cores
 from apdepth_deploy.errors import ApDepthError, BundleError, OutputError
 from apdepth_deploy.files import atomic_folder, sha256
-from apdepth_deploy.telemetry import import_openvino
+from apdepth_deploy.machine.devices import usable_cores
+from apdepth_deploy.machine.telemetry import import_openvino
 
 from .cache import cache_folder, prune, touch, why_unwritable
 from .chain import one_line

@@ -28,8 +28,8 @@ from typing import IO
 
 from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.errors import ApDepthError, BackendError
-from apdepth_deploy.image import ImageArray
-from apdepth_deploy.telemetry import import_openvino
+from apdepth_deploy.machine.telemetry import import_openvino
+from apdepth_deploy.pictures.image import ImageArray
 
 from .cache import why_unwritable
 from .chain import Chain, Finished, FloatArray, one_line
@@ -129,7 +129,7 @@ class Relay(Chain):
     def _adopt(self, chain: Chain) -> None:
         self.graphs = chain.graphs
         self.batch, self.height, self.width = chain.batch, chain.height, chain.width
-        self._runner = chain
+        self._runner, self.precision = chain, chain.precision
         self.backend, self.device, self.reason = chain.backend, chain.device, chain.reason
 
 

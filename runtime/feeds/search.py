@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from apdepth_deploy.depth import is_result
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.folders import walk
-from apdepth_deploy.image import SUFFIXES
+from apdepth_deploy.pictures.depth import is_result
+from apdepth_deploy.pictures.image import SUFFIXES
 
 #: Pictures that a folder is not searched for: some can't be read, some are rarely photos.
 _OTHER_SUFFIXES = frozenset(

@@ -9,10 +9,10 @@ import numpy as np
 from rich.progress import track
 
 from apdepth_deploy.console import is_terminal, quiet, say
-from apdepth_deploy.depth import ENDINGS, write_depth
 from apdepth_deploy.errors import BackendError, ImageError, OutputError, UsageError
 from apdepth_deploy.files import concerns_one_name, output_errors
-from apdepth_deploy.image import DepthArray, read_picture
+from apdepth_deploy.pictures.depth import ENDINGS, write_depth
+from apdepth_deploy.pictures.image import DepthArray, read_picture
 
 from ..feeds.search import Job
 from ..predictor import Predictor

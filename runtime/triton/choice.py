@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from apdepth_deploy.bundle import KINDS, PRECISIONS, Bundle, Engine, Graph
 from apdepth_deploy.errors import BackendError, UsageError
-from apdepth_deploy.tensorrt import known_bad
+from apdepth_deploy.machine.tensorrt import known_bad
 
-from ..choice import PREFERRED
+from ..engines.wanted import PREFERRED
 
 BACKENDS = ("auto", "tensorrt", "onnxruntime", "python")
 

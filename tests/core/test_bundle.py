@@ -15,9 +15,9 @@ import pytest
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle, is_bundle, to_json
+from apdepth_deploy.bundle.manifest import finite
 from apdepth_deploy.cli import main
 from apdepth_deploy.errors import ApDepthError, BundleError, CheckpointError
-from apdepth_deploy.manifest import finite
 from apdepth_deploy.spec import ModelSpec
 
 Edit = Callable[[Any], object]

@@ -19,9 +19,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from apdepth_deploy.checkpoint import save_checkpoint
 from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.source import ModelSource
+from apdepth_deploy.model.loading import load_model, trained_at
 from apdepth_deploy.spec import (
     CONVENTIONS,
+    ModelSource,
     ModelSpec,
     is_tiny_vae,
     tiny_vae_layout,
@@ -232,7 +233,7 @@ def test_a_side_needs_another_vae() -> None:
         ModelSource("tiny", seed=0, vae="taesd", vae_side="left"),
     ):
         with pytest.raises(UsageError, match="with another vae, one of both, encoder, decoder"):
-            source.load()
+            load_model(source)
 
 
 # --- our own additions to the layout -------------------------------------------------------------
@@ -259,14 +260,14 @@ def test_a_checkpoint_says_the_sizes_it_was_trained_at(
     model = ApDepth.from_spec(dataclasses.replace(micro_spec, trained_at=sizes))
     save_checkpoint(model, tmp_path / "said")
     loaded = load(tmp_path / "said")
-    assert loaded.spec.trained_at == ModelSource(str(tmp_path / "said")).trained_at() == sizes
+    assert loaded.spec.trained_at == trained_at(ModelSource(str(tmp_path / "said"))) == sizes
     assert loaded.spec.default_size == (240, 320)
     assert load(micro_saved).spec.default_size == (480, 640)  # from before it was said
     assert "trained_at" not in load(micro_saved).spec.to_json()
     other = {"unet": str(micro_saved / "unet")}
     assert load(tmp_path / "said", **other).spec.trained_at == ()
-    assert ModelSource(str(tmp_path / "said"), **other).trained_at() == ()
-    assert ModelSource("tiny", seed=0).trained_at() == ()
+    assert trained_at(ModelSource(str(tmp_path / "said"), **other)) == ()
+    assert trained_at(ModelSource("tiny", seed=0)) == ()
 
 
 def test_other_conventions_keep_the_checkpoints_latents(
@@ -298,7 +299,7 @@ def test_a_source_says_where_the_weights_are_from_any_folder(
     monkeypatch.chdir(micro_saved.parent)
     kept = json.loads(json.dumps(ModelSource("micro", unet="micro/unet").to_json()))
     monkeypatch.chdir(tmp_path)
-    assert torch.equal(ModelSource.from_json(kept).load()(frame), micro_depth)
+    assert torch.equal(load_model(ModelSource.from_json(kept))(frame), micro_depth)
     assert kept["kind"] == "checkpoint"
 
 
@@ -307,24 +308,24 @@ def test_a_source_sets_the_priors_size(
 ) -> None:
     patch = 14
     source = ModelSource(str(micro_saved), prior_side=str(3 * patch))
-    model = ModelSource.from_json(json.loads(json.dumps(source.to_json()))).load()
+    model = load_model(ModelSource.from_json(json.loads(json.dumps(source.to_json()))))
     assert model.prior is not None
     assert min(model.prior.input_size(480, 640)) == 3 * patch
     assert model.spec.conventions.prior_side == 3 * patch
     assert not torch.equal(model(frame), micro_depth)
-    whole = ModelSource("tiny", seed=0, prior_side="frame").load()
+    whole = load_model(ModelSource("tiny", seed=0, prior_side="frame"))
     assert whole.prior is not None and whole.prior.input_size(480, 640) == (490, 644)
 
 
 @pytest.mark.parametrize("side", ["0", "-14", "big", "1.5", ""])
 def test_a_priors_size_is_pixels_or_the_frame(side: str) -> None:
     with pytest.raises(UsageError, match="a number of pixels such as 518, or 'frame'"):
-        ModelSource("tiny", seed=0, prior_side=side).load()
+        load_model(ModelSource("tiny", seed=0, prior_side=side))
 
 
 def test_a_priors_size_needs_a_prior() -> None:
     with pytest.raises(UsageError, match="no prior"):
-        ModelSource("tiny", seed=0, prior="none", prior_side="70").load()
+        load_model(ModelSource("tiny", seed=0, prior="none", prior_side="70"))
 
 
 def test_a_source_that_names_no_weights_is_an_error(micro_model: ApDepth) -> None:
@@ -337,13 +338,13 @@ def test_a_source_that_names_no_weights_is_an_error(micro_model: ApDepth) -> Non
 
 def test_random_weights_take_conventions_but_no_trained_parts() -> None:
     source = ModelSource("tiny", seed=0, prior="none", conventions="v1.1")
-    assert source.load().spec.conventions.concat == ("rgb",)
+    assert load_model(source).spec.conventions.concat == ("rgb",)
     with pytest.raises(UsageError, match="random weights"):
-        ModelSource("tiny", seed=0, unet="unet").load()
+        load_model(ModelSource("tiny", seed=0, unet="unet"))
     with pytest.raises(UsageError, match="no vae but 'taesd'"):
-        ModelSource("tiny", seed=0, vae="vae").load()
+        load_model(ModelSource("tiny", seed=0, vae="vae"))
     with pytest.raises(CheckpointError, match="--random-weights"):
-        ModelSource("small").load()
+        load_model(ModelSource("small"))
 
 
 # --- the empty prompt ----------------------------------------------------------------------------

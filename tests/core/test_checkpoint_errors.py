@@ -17,9 +17,9 @@ from torch import Tensor
 from apdepth_deploy.checkpoint import load_prior, save_checkpoint
 from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model import ApDepth
+from apdepth_deploy.model.loading import load_model
 from apdepth_deploy.model.networks import new_vae
-from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import CONVENTIONS, ModelSpec, tiny_vae_layout, without_prior
+from apdepth_deploy.spec import CONVENTIONS, ModelSource, ModelSpec, tiny_vae_layout, without_prior
 
 WEIGHTS = "diffusion_pytorch_model"
 
@@ -254,13 +254,13 @@ def test_a_pipeline_for_another_job_is_refused(
         shutil.rmtree(folder / "prior")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     if not refused:
-        ModelSource(str(folder)).load()
+        load_model(ModelSource(str(folder)))
         return
     with pytest.raises(CheckpointError, match=f"is a {kind}: its U-Net was not trained for ApDep"):
-        ModelSource(str(folder)).load()
-    ModelSource(str(folder), unet=str(folder / "unet")).load()
+        load_model(ModelSource(str(folder)))
+    load_model(ModelSource(str(folder), unet=str(folder / "unet")))
     save_checkpoint(load(folder), folder)
-    ModelSource(str(folder)).load()  # with our apdepth.json it is ours
+    load_model(ModelSource(str(folder)))  # with our apdepth.json it is ours
 
 
 def test_another_vae_for_one_side_has_the_same_stride(

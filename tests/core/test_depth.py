@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apdepth_deploy.depth import ENDINGS, colorize, is_result, to_uint16, write_depth
 from apdepth_deploy.errors import OutputError
+from apdepth_deploy.pictures.depth import ENDINGS, colorize, is_result, to_uint16, write_depth
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_colour_lies_between_its_neighbours_as_it_should() -> None:
 def test_a_tall_picture_is_as_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random((50, 7), dtype=np.float32)
     whole = colorize(values), to_uint16(values)
-    monkeypatch.setattr("apdepth_deploy.image._STRIP", 20)
+    monkeypatch.setattr("apdepth_deploy.pictures.image._STRIP", 20)
     np.testing.assert_array_equal(colorize(values), whole[0])
     np.testing.assert_array_equal(to_uint16(values), whole[1])
 

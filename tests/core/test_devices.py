@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from apdepth_deploy import devices
-from apdepth_deploy.devices import gpu_facts
+from apdepth_deploy.machine import devices
+from apdepth_deploy.machine.devices import gpu_facts
 
 THERMAL, POWER, IDLE = 0x40, 0x4, 0x1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.gpus import GPUS, compute_capability, find_gpu, rtx_supports, sm
+from apdepth_deploy.machine.gpus import GPUS, compute_capability, find_gpu, rtx_supports, sm
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.image import check_image, read_image, resize_depth, resize_image
+from apdepth_deploy.pictures.image import check_image, read_image, resize_depth, resize_image
 
 ORIENTATION = 0x0112
 #: EXIF 2.3, tag 0x0112: how to turn what is stored into what was seen.

@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.image import read_image, read_picture
+from apdepth_deploy.pictures.image import read_image, read_picture
 
 HEIGHT, WIDTH = 17, 23
 Array = NDArray[Any]

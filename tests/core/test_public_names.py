@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from apdepth_deploy import manifest
+from apdepth_deploy.bundle import manifest
 from apdepth_deploy.cli import VERBS
 
 ROOT = Path(__file__).parents[2]

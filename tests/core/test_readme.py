@@ -11,7 +11,7 @@ import pytest
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import VERBS, main
-from apdepth_deploy.image import read_image
+from apdepth_deploy.pictures.image import read_image
 from apdepth_deploy.verify import records_of
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 ENGINES = """
 import os, sys, threading
-from apdepth_deploy.telemetry import import_onnxruntime, import_openvino
+from apdepth_deploy.machine.telemetry import import_onnxruntime, import_openvino
 openvino, onnxruntime = import_openvino(), import_onnxruntime()
 assert callable(openvino.convert_model)
 assert "openvino_telemetry" not in sys.modules

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from apdepth_deploy import tensorrt
 from apdepth_deploy.commands import doctor
 from apdepth_deploy.errors import BackendError
-from apdepth_deploy.tensorrt import known_bad, load_tensorrt, platform, rtx_capabilities
+from apdepth_deploy.machine import tensorrt
+from apdepth_deploy.machine.tensorrt import known_bad, load_tensorrt, platform, rtx_capabilities
 
 NO_TENSORRT = "pip install 'apdepth-deploy[tensorrt]'"
 

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.image import read_image, read_picture
+from apdepth_deploy.pictures.image import read_image, read_picture
 
 Ints = NDArray[np.int64]
 HEIGHT, WIDTH = 18, 37

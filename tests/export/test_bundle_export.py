@@ -17,8 +17,8 @@ from apdepth_deploy.errors import (
 )
 from apdepth_deploy.export import FrameShape, bundle_export, export_bundle
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import without_prior
+from apdepth_deploy.model.loading import load_model
+from apdepth_deploy.spec import ModelSource, without_prior
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_callers_model_is_left_as_it_is(micro_spec, micro_bundle):
     with pytest.raises(CheckpointError, match="pass --checkpoint"):
         ModelSource.from_json(source)
     model = ApDepth.from_spec(micro_spec)
-    copy = ModelSource("x", model=model).load()
+    copy = load_model(ModelSource("x", model=model))
     copy.half()
     assert model.dtype.itemsize == 4
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import main
-from apdepth_deploy.export import FrameShape, export_bundle
+from apdepth_deploy.export import FrameShape, export_bundle, folding
 from apdepth_deploy.export.folding import fold
 from apdepth_deploy.export.folding.cross_attention import (
     SigmoidAttention,
@@ -41,8 +41,8 @@ from apdepth_deploy.export.folding.value_bias import value_bias_into_output
 from apdepth_deploy.export.folding.zero_mask import zero_mask_out_of_prior
 from apdepth_deploy.export.precision import prepare
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.source import ModelSource
-from apdepth_deploy.spec import ModelSpec, preset, with_vae_config, without_prior
+from apdepth_deploy.model.loading import load_model
+from apdepth_deploy.spec import ModelSource, ModelSpec, preset, with_vae_config, without_prior
 
 SCALE = 0.18215
 ALL = [
@@ -336,6 +336,29 @@ def test_an_export_tells_what_was_not_folded(micro_spec, tmp_path):
     assert folding["applied"] == [name for name in ALL if name not in left]
 
 
+def test_a_new_fold_is_a_function_and_a_line(monkeypatch, bare_checkpoint, tmp_path):
+    """As docs/architecture.md says where it goes; here the line is added from outside."""
+
+    def values_doubled_before_half_the_output(model: ApDepth) -> None:
+        """softmax(QK') (2V) (O / 2) = softmax(QK') V O."""
+        for module in model.unet.modules():
+            if isinstance(module, Attention):
+                module.to_v.weight.data *= 2
+                module.to_out[0].weight.data /= 2
+
+    known = folding.folds_of
+
+    def one_more(model: ApDepth):
+        yield values_doubled_before_half_the_output
+        yield from known(model)
+
+    monkeypatch.setattr(folding, "folds_of", one_more)
+    words = [str(bare_checkpoint), "--precision", "fp32", "--height", "64", "--width", "64"]
+    assert main(["export", *words, "-o", str(tmp_path / "bundle")]) == 0  # verified, too
+    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    assert manifest["folding"]["applied"][0] == "values_doubled_before_half_the_output"
+
+
 def test_a_unet_that_takes_more_than_a_timestep_keeps_it(micro_spec):
     unet = {**micro_spec.unet, "resnet_time_scale_shift": "scale_shift"}
     model = ApDepth.from_spec(dataclasses.replace(micro_spec, unet=unet)).double()
@@ -413,7 +436,7 @@ def test_a_light_vae_goes_all_the_way(tmp_path):
 @pytest.mark.parametrize(("side", "parameters"), [("encoder", 1_222_532), ("decoder", 1_222_531)])
 def test_a_light_vae_on_one_side_leaves_the_other(side, parameters):
     def counts(**options):
-        model = ModelSource("tiny", seed=0, **options).load()
+        model = load_model(ModelSource("tiny", seed=0, **options))
         sides = {"encoder": model.vae.encoder, "decoder": model.decoding_vae.decoder}
         return {name: sum(p.numel() for p in part.parameters()) for name, part in sides.items()}
 

@@ -11,7 +11,7 @@ import pytest
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.export import export_bundle
-from apdepth_deploy.source import ModelSource
+from apdepth_deploy.spec import ModelSource
 from apdepth_deploy.verify import records_of
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]

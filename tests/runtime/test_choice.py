@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from apdepth_deploy import load
-from apdepth_deploy.bundle import file_entry
+from apdepth_deploy.bundle import Bundle, file_entry
+from apdepth_deploy.cli import main
 from apdepth_deploy.errors import (
     ApDepthError,
     BackendError,
@@ -23,6 +26,9 @@ from apdepth_deploy.errors import (
     CheckpointError,
     UsageError,
 )
+from apdepth_deploy.runtime import choice
+from apdepth_deploy.runtime.engines.chain import Chain
+from apdepth_deploy.runtime.engines.wanted import Wanted
 
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -146,6 +152,48 @@ def test_a_bundle_for_another_device_is_refused(mean_bundle: MakeBundle) -> None
     path.write_text(path.read_text().replace('"fp32"', '"bf16"'))
     with pytest.raises(BackendError, match="has fused bf16; OpenVINO on cpu needs fp32 or fp16"):
         load(folder)
+
+
+class Brightness(Chain):
+    """Depth is the mean of a pixel's channels, without any graph."""
+
+    backend, device, precision, graphs = "toy", "cpu", "fp32", ("fused",)
+    reason = "toy on cpu, fp32: it is one"
+
+    def __init__(self, bundle: Bundle, wanted: Wanted) -> None:
+        if wanted.graph == "staged":
+            raise BackendError("toy has no stages")
+        self.batch, self.height, self.width = bundle.frame_extents
+
+    def run(self, frames: Any, finished: Any = None) -> dict[str, Any]:
+        if finished is not None:
+            finished(self.graphs[0])
+        return {"decoder": frames.mean(axis=-1, dtype=np.float32) / 255}
+
+
+def test_a_new_backend_is_a_chain_and_a_line(
+    mean_bundle: MakeBundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As docs/architecture.md says where it goes; here the line is added from outside."""
+    monkeypatch.setitem(choice.BACKENDS, "toy", Brightness)
+    folder = str(mean_bundle(1, 64, 96))
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    predictor = load(folder, "toy")
+    assert (predictor.backend, predictor.reason) == ("toy", "toy on cpu, fp32: it is one")
+    np.testing.assert_allclose(predictor(image), load(folder)(image), atol=1e-6)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    words = [folder, str(tmp_path / "photo.png"), "-o", str(tmp_path / "depth")]
+    assert main(["infer", *words, "--backend", "toy"]) == 0
+    depth = np.load(tmp_path / "depth" / "photo_depth.npy")
+    np.testing.assert_array_equal(depth, predictor(image))
+    capsys.readouterr()
+    assert main(["profile", folder, "--backend", "toy", "--runs", "3", "--json"]) == 0
+    assert '"backend": "toy"' in capsys.readouterr().out
+    with pytest.raises(UsageError, match="threads and hint are for openvino and onnxruntime, not"):
+        load(folder, "toy", threads=1)
 
 
 def test_torch_and_onnxruntime_agree(

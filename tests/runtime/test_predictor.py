@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from apdepth_deploy import ApDepthError, Predictor, load
 from apdepth_deploy.errors import BundleError, ImageError
-from apdepth_deploy.image import resize_depth, resize_image
+from apdepth_deploy.pictures.image import resize_depth, resize_image
 
 MakeBundle = Callable[..., Path]
 

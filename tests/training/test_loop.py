@@ -44,10 +44,19 @@ def run(config: TrainConfig) -> list[str]:
 
 
 def curve(config: TrainConfig, tag: str = "loss/total") -> dict[int, float]:
-    """What TensorBoard shows, by step."""
-    events = EventAccumulator(str(Path(config.output) / "logs"))
-    events.Reload()
-    return {event.step: event.value for event in events.Scalars(tag)}
+    """What TensorBoard shows, by step: of a step written twice the later value.
+
+    File by file, as they were written: TensorBoard goes by their names, which begin with a second
+    and end with a number, and puts the tenth before the ninth of the same second.
+    """
+    shown = {}
+    files = (Path(config.output) / "logs").rglob("events.*")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        if tag in events.Tags()["scalars"]:
+            shown |= {event.step: event.value for event in events.Scalars(tag)}
+    return shown
 
 
 def unet(config: TrainConfig, folder: str = "checkpoint") -> dict[str, torch.Tensor]:

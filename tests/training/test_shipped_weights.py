@@ -12,7 +12,8 @@ import torch
 
 from apdepth_deploy.checkpoint import shipped_folder
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.source import ModelSource
+from apdepth_deploy.model.loading import load_model, trained_at
+from apdepth_deploy.spec import ModelSource
 from apdepth_deploy.training.config import config_from_json, read_config
 from apdepth_deploy.training.data.eval_sets import EvalSet
 from apdepth_deploy.training.data.sample import Sample
@@ -55,7 +56,7 @@ def test_tiny_sees(folder: Path) -> None:
 
 
 def test_any_name_that_takes_a_checkpoint_takes_tiny(folder: Path) -> None:
-    model = ModelSource("tiny").load()
+    model = load_model(ModelSource("tiny"))
     again = ApDepth.from_checkpoint(str(folder))
     assert model.spec.name == again.spec.name == "tiny"
     assert all(
@@ -68,7 +69,7 @@ def test_a_folder_of_that_name_comes_first(
 ) -> None:
     (tmp_path / "tiny").symlink_to(start)
     monkeypatch.chdir(tmp_path)
-    assert ApDepth.from_checkpoint("tiny").spec != ModelSource("tiny", seed=0).load().spec
+    assert ApDepth.from_checkpoint("tiny").spec != load_model(ModelSource("tiny", seed=0)).spec
 
 
 def test_its_records_are_of_the_recipes(folder: Path) -> None:
@@ -86,7 +87,7 @@ def test_it_says_the_sizes_of_the_run_that_trained_its_unet(folder: Path) -> Non
     sizes = {
         (one["height"] or data["height"], one["width"] or data["width"]) for one in data["train"]
     }
-    assert set(ModelSource("tiny").trained_at()) == sizes == {(192, 256), (240, 320)}
+    assert set(trained_at(ModelSource("tiny"))) == sizes == {(192, 256), (240, 320)}
 
 
 def test_it_is_small_enough_to_ship(folder: Path) -> None:

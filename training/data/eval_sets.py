@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from apdepth_deploy.errors import DataError, UsageError
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 from .files import Source, fitting, open_source, read_depth_png, read_list, read_npy
 from .listed import Lines, ListedDataset

@@ -18,8 +18,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from apdepth_deploy.errors import DataError, ImageError
 from apdepth_deploy.folders import walk
-from apdepth_deploy.image import DepthArray, ImageArray, read_picture
-from apdepth_deploy.pictures import orientation_of
+from apdepth_deploy.pictures.decode import orientation_of
+from apdepth_deploy.pictures.image import DepthArray, ImageArray, read_picture
 
 from .text import read_text
 

@@ -26,7 +26,7 @@ from PIL import Image
 from apdepth_deploy.console import Steps
 from apdepth_deploy.errors import DataError, TrainingError, UsageError
 from apdepth_deploy.files import atomic_file, sweep
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 from .text import read_text
 

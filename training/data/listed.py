@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from apdepth_deploy.errors import DataError
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 from .files import Source, read_rgb
 from .sample import MaskArray, Sample

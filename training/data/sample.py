@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 MaskArray = NDArray[np.bool_]
 

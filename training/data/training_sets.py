@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apdepth_deploy.errors import DataError
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 from .files import Source, open_source, read_depth_png, read_list
 from .listed import ListedDataset

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from apdepth_deploy.errors import DataError
-from apdepth_deploy.image import DepthArray
+from apdepth_deploy.pictures.image import DepthArray
 
 from .sample import MaskArray, Sample
 

@@ -10,7 +10,7 @@ import typer
 
 from apdepth_deploy.console import steps, table
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.source import ModelSource
+from apdepth_deploy.spec import ModelSource
 
 from ..data.eval_sets import EVAL_SETS, open_eval_set
 from .models import Model, is_bundle, open_bundle, open_checkpoint

@@ -12,8 +12,8 @@ import apdepth_deploy
 from apdepth_deploy.bundle import MANIFEST
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import sha256
-from apdepth_deploy.image import DepthArray, ImageArray, resize_depth, resize_image
-from apdepth_deploy.source import ModelSource
+from apdepth_deploy.pictures.image import DepthArray, ImageArray, resize_depth, resize_image
+from apdepth_deploy.spec import ModelSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,10 @@ def open_checkpoint(source: ModelSource, size: tuple[int, int] | None) -> Model:
     """
     import torch
 
+    from apdepth_deploy.model.loading import load_model
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = source.load().to(device)
+    model = load_model(source).to(device)
     stride = model.spec.latent_stride
     if size is not None and (size[0] % stride or size[1] % stride or min(size) <= 0):
         raise UsageError(f"--height and --width must be multiples of {stride} above 0")

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from apdepth_deploy.image import DepthArray
+from apdepth_deploy.pictures.image import DepthArray
 
 from ..data.eval_sets import EvalSet
 from ..data.sample import MaskArray, Sample

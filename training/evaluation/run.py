@@ -15,10 +15,10 @@ from PIL import Image
 
 from apdepth_deploy.bundle import version
 from apdepth_deploy.console import Steps
-from apdepth_deploy.depth import colorize
 from apdepth_deploy.errors import DataError, ImageError, UsageError
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.pictures.depth import colorize
+from apdepth_deploy.pictures.image import ImageArray
 
 from ..data.eval_sets import EvalSet
 from ..data.sample import Dataset, Sample

@@ -11,7 +11,7 @@ import numpy as np
 import pyoidn
 from numpy.typing import NDArray
 
-from apdepth_deploy.image import DepthArray, ImageArray
+from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
 from .objects.world import Plugin, World
 from .scenes import DESIGNS, Design, View, Views

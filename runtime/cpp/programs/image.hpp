@@ -17,7 +17,7 @@ struct Unreadable : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// A PNG, or a binary PPM or PGM, of the pixels that apdepth_deploy/image.py finds in it: upright,
+// A PNG, or a binary PPM or PGM, of the pixels that apdepth_deploy/pictures/image.py finds in it: upright,
 // without alpha, of 16 bits the share of 65535. Throws std::runtime_error for others.
 Image read_image(const std::string &path);
 

@@ -1,4 +1,4 @@
-// The bundle: apdepth_deploy/bundle.py for readers. Knows nothing about what is in a graph.
+// The bundle: apdepth_deploy/bundle/bundle.py for readers. Knows nothing about what is in a graph.
 #pragma once
 
 #include <cstdint>

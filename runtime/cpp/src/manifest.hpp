@@ -1,4 +1,4 @@
-// What manifest.json must look like: apdepth_deploy/manifest.py, rule by rule and word by word.
+// What manifest.json must look like: apdepth_deploy/bundle/manifest.py, rule by rule and word by word.
 // A change there needs one here; tests/runtime/cpp holds both against the same broken manifests.
 #pragma once
 

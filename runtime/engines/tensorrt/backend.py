@@ -14,15 +14,31 @@ import numpy as np
 
 from apdepth_deploy.bundle import Bundle, axis_sizes
 from apdepth_deploy.errors import ImageError, UsageError
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.pictures.image import ImageArray
 
 from ..cache import cache_folder, why_unwritable
 from ..chain import STAGE_OF, Chain, Finished, FloatArray
 from ..cuda import Device, Event
 from ..device_array import DeviceArray, DeviceView, stream_handle, view_array
-from .choice import Choice
+from ..wanted import Wanted
+from .choice import Choice, check_hashes, choose_engines
 from .engine import LoadedEngine, Shape
 from .lane import Lane
+
+
+def open_tensorrt(target: str, bundle: Bundle, wanted: Wanted) -> Chain:
+    """The engines in the bundle that fit this machine. Raises BackendError, UsageError."""
+    if wanted.device == "cpu":
+        raise UsageError(f"{target} runs on NVIDIA GPUs, not on cpu: use --backend onnxruntime")
+    choice = choose_engines(bundle, target, wanted.precision, wanted.graph, wanted.ordinal)
+    if wanted.check_hashes:
+        choice = check_hashes(bundle, choice)
+    chain = TrtChain(bundle, choice)
+    chain.reason = (
+        f"{target} on {chain.device}, {choice.precision}, {choice.kind} engine: "
+        f"built for {choice.gpu['name']} ({choice.gpu['compute_capability']})"
+    )
+    return chain
 
 
 class TrtChain(Chain):
@@ -36,7 +52,7 @@ class TrtChain(Chain):
         Raises:
             BackendError: the driver or TensorRT refuses, or the GPU's memory doesn't suffice.
         """
-        self.backend = choice.target
+        self.backend, self.precision = choice.target, choice.precision
         self.device = f"cuda:{choice.ordinal}"
         self.graphs = tuple(engine.graph for engine in choice.engines)
         self.warnings = _warnings(choice)

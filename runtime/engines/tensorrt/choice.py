@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from apdepth_deploy.bundle import KINDS, Bundle, Engine
-from apdepth_deploy.devices import nvidia_gpus
 from apdepth_deploy.errors import BackendError, BundleError
-from apdepth_deploy.gpus import rtx_supports, sm
-from apdepth_deploy.tensorrt import installed, known_bad, load_tensorrt, platform
+from apdepth_deploy.machine.devices import nvidia_gpus
+from apdepth_deploy.machine.gpus import rtx_supports, sm
+from apdepth_deploy.machine.tensorrt import installed, known_bad, load_tensorrt, platform
 
 #: What a GPU runs best, best first.
 _PREFERRED = ("fp16", "bf16", "fp32")

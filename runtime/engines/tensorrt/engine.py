@@ -14,7 +14,7 @@ from typing import Any
 from apdepth_deploy.bundle import Bundle, Engine, Graph, TensorInfo, axis_sizes
 from apdepth_deploy.errors import BackendError
 from apdepth_deploy.files import sha256
-from apdepth_deploy.tensorrt import load_tensorrt
+from apdepth_deploy.machine.tensorrt import load_tensorrt
 
 from ..cache import cache_folder
 from ..cuda import Device

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.errors import BackendError
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.pictures.image import ImageArray
 
 from ..chain import Finished, FloatArray
 from ..cuda import Device, Event, Graph, Memory, Pinned, Stream, copy_on_device

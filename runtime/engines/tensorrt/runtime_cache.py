@@ -15,7 +15,7 @@ from typing import Any
 
 from apdepth_deploy.errors import OutputError
 from apdepth_deploy.files import atomic_file
-from apdepth_deploy.gpus import sm
+from apdepth_deploy.machine.gpus import sm
 
 from ..cache import prune, touch
 

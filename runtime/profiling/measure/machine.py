@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.bundle import version
-from apdepth_deploy.devices import usable_cores
+from apdepth_deploy.machine.devices import usable_cores
 
 from .timing import Clock
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.bundle import Bundle, Engine, Graph
-from apdepth_deploy.devices import gpu_facts, nvidia_gpus
 from apdepth_deploy.errors import BackendError, ParityError, UsageError
-from apdepth_deploy.image import ImageArray, read_image, resize_image
+from apdepth_deploy.machine.devices import gpu_facts, nvidia_gpus
+from apdepth_deploy.pictures.image import ImageArray, read_image, resize_image
 from apdepth_deploy.verify import sample_frames
 
 from ...choice import load

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from apdepth_deploy.bundle import ITEM_SIZE, Graph, TensorInfo, axis_sizes
-from apdepth_deploy.gpus import find_gpu
+from apdepth_deploy.machine.gpus import find_gpu
 
 from .machine import copy_gb_s, matrix_gflops
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.pictures.image import ImageArray
 
 from ...engines.chain import Chain
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tritonclient.utils import shared_memory
 
-from apdepth_deploy.image import read_image, resize_image
+from apdepth_deploy.pictures.image import read_image, resize_image
 
 PORTS = {"http": 8000, "grpc": 8001}
 

@@ -16,7 +16,7 @@ import pytest
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import Bundle, version
-from apdepth_deploy.image import resize_image
+from apdepth_deploy.pictures.image import resize_image
 
 MakeBundle = Callable[..., Path]
 
@@ -123,7 +123,7 @@ def test_a_bundle_without_a_fused_graph_is_refused(
 
 @pytest.mark.parametrize("backend", ["tensorrt-rtx", "tensorrt"])
 def test_without_a_gpu_tensorrt_is_refused(api: Any, micro_bundle: Path, backend: str) -> None:
-    from apdepth_deploy.devices import nvidia_gpus
+    from apdepth_deploy.machine.devices import nvidia_gpus
 
     if nvidia_gpus():
         pytest.skip("there is a GPU")

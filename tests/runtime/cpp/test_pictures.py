@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from apdepth_deploy.image import read_image
+from apdepth_deploy.pictures.image import read_image
 
 HEIGHT, WIDTH = 16, 24
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from apdepth_deploy import load
 from apdepth_deploy.bundle import to_json, version
-from apdepth_deploy.depth import to_uint16
+from apdepth_deploy.pictures.depth import to_uint16
 from apdepth_deploy.runtime.profiling.measure.profile import profile_bundle
 from apdepth_deploy.runtime.profiling.measure.results import Plan
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apdepth_deploy.depth import write_depth
 from apdepth_deploy.errors import UsageError
+from apdepth_deploy.pictures.depth import write_depth
 from apdepth_deploy.runtime.feeds.search import find_images
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from apdepth_deploy.image import ImageArray
+from apdepth_deploy.pictures.image import ImageArray
 
 SIZE = 128
 

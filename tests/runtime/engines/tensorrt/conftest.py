@@ -27,7 +27,7 @@ from cuda.bindings import driver as real_driver
 from numpy.typing import NDArray
 
 from apdepth_deploy.bundle import Bundle, Engine, file_entry
-from apdepth_deploy.tensorrt import platform
+from apdepth_deploy.machine.tensorrt import platform
 
 VERSION = real_trt.__version__
 GPU = {"name": "NVIDIA Test GPU", "compute_capability": "8.9"}

@@ -16,7 +16,7 @@ import tensorrt_rtx
 from apdepth_deploy import load
 from apdepth_deploy.bundle import file_entry
 from apdepth_deploy.errors import ApDepthError, BackendError, BundleError, UsageError
-from apdepth_deploy.tensorrt import platform
+from apdepth_deploy.machine.tensorrt import platform
 
 Add = Callable[..., Path]
 MakeBundle = Callable[..., Path]

@@ -75,6 +75,6 @@ def test_without_a_driver_there_is_a_line() -> None:
 
 
 def _has_driver() -> bool:
-    from apdepth_deploy.devices import nvidia_gpus
+    from apdepth_deploy.machine.devices import nvidia_gpus
 
     return bool(nvidia_gpus())

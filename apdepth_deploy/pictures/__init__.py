@@ -1,0 +1,1 @@
+"""Files as uint8 RGB, and depth as files."""

@@ -20,11 +20,13 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
 
 
 def load_script(name: str) -> ModuleType:
+    sys.path.insert(0, str(SCRIPT.parent))  # as for a script that is run
     spec = importlib.util.spec_from_file_location(name, SCRIPT.with_stem(name))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
+    sys.path.remove(str(SCRIPT.parent))
     return module
 
 

@@ -32,12 +32,10 @@ torch.set_num_threads(1)
 gc.set_threshold(100_000, 50, 100)
 
 
-#: Begun first, so that the workers end together.
-LONGEST = ("test_readme.py",)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest first where workers share the tests: they end together."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
 @pytest.hookimpl(wrapper=True)

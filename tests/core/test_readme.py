@@ -47,6 +47,7 @@ def workplace(tmp_path_factory, micro_spec, write_hypersim):
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys):
     """In this process, which has loaded PyTorch; `make demo` starts the program itself."""
     monkeypatch.chdir(workplace)

@@ -88,6 +88,7 @@ def test_a_chain_builds_for_each_gpu_alone(bundle, gpu):
     assert Bundle.open(bundle).engines == tuple(engines)
 
 
+@pytest.mark.slow
 def test_bfloat16_graphs_build(micro_spec, tmp_path):
     """As traced, they hold a transposed convolution that TensorRT for RTX has in fp16 only."""
     model, shape = ApDepth.from_spec(micro_spec), FrameShape.fixed(1, 64, 96)

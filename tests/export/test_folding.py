@@ -418,6 +418,7 @@ def test_the_manifests_gflop_are_those_of_the_graph(micro_bundle):
         assert graph.gflop == stages
 
 
+@pytest.mark.slow
 def test_a_light_vae_goes_all_the_way(tmp_path):
     """Exported, folded and verified against PyTorch in both precisions."""
     output = tmp_path / "bundle"

@@ -113,6 +113,7 @@ def test_the_parity_record_covers_every_stage_of_every_chain(micro_bundle):
     assert all(r["passed"] and r["bad"] == 0 for r in manifest["parity"])
 
 
+@pytest.mark.slow
 def test_a_ranged_graph_takes_every_size_in_its_range(micro_spec, tmp_path):
     import onnx_ir
 
@@ -134,6 +135,7 @@ def test_a_ranged_graph_takes_every_size_in_its_range(micro_spec, tmp_path):
         assert np.abs(depth - expected).mean() < 2e-3
 
 
+@pytest.mark.slow
 def test_a_range_starts_at_two_places_of_the_unets_lowest_level(micro_spec, tmp_path):
     """Four levels, as the real one has: 72 pixels are 9 latents, then 5, 3 and 2 places."""
     import onnx_ir

@@ -1,7 +1,8 @@
-"""The micro model as a checkpoint folder, as the libraries themselves write it."""
+"""The micro model as a checkpoint folder, as the libraries themselves write it, and as a bundle."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,3 +56,15 @@ def micro_saved(micro_model: ApDepth, tmp_path_factory: pytest.TempPathFactory) 
 def folder(micro_saved: Path, tmp_path: Path) -> Path:
     """A copy of ``micro_saved`` to take apart."""
     return shutil.copytree(micro_saved, tmp_path / "micro")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, micro_bundle: Path) -> Path:
+    """The micro bundle's manifest beside files of the right size that hold nothing."""
+    folder = tmp_path / "bundle"
+    (folder / "onnx").mkdir(parents=True)
+    shutil.copy(micro_bundle / "manifest.json", folder)
+    for name, entry in json.loads((folder / "manifest.json").read_text())["files"].items():
+        with (folder / name).open("wb") as file:
+            file.truncate(entry["size"])
+    return folder

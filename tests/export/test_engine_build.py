@@ -14,15 +14,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from apdepth_deploy.bundle import Bundle, Graph, TensorInfo, file_entry
+from apdepth_deploy.bundle import Bundle, file_entry
 from apdepth_deploy.cli import main
-from apdepth_deploy.errors import (
-    BackendError,
-    BundleError,
-    ExportError,
-)
+from apdepth_deploy.errors import BundleError
 from apdepth_deploy.export import FrameShape, build_engines, engine_build, export_bundle
-from apdepth_deploy.export.engine_builder import build_plan
 from apdepth_deploy.model import ApDepth
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -48,7 +43,9 @@ def small(bundle):
     image = values("image", TensorProto.UINT8, [1, 64, 96, 3])
     depth = values("depth", TensorProto.FLOAT, [1, 64, 96])
     axis = helper.make_tensor("axis", TensorProto.INT64, [1], [3])
-    save_graph(opened.path(name), nodes, [image], [depth], [axis])
+    graph = helper.make_graph(nodes, "g", [image], [depth], [axis])
+    opsets = [helper.make_opsetid("", 21)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), opened.path(name))
     opened.manifest["files"][name] = file_entry(opened.path(name))
     opened.write_manifest()
     return bundle
@@ -285,123 +282,5 @@ def test_a_plan_of_wider_weights_is_warned_of(built):
     assert "warning" not in engine_build._summary(engine)
 
 
-def test_standard_tensorrt_builds_for_the_gpu_here(monkeypatch):
-    monkeypatch.setattr(engine_build, "load_tensorrt", lambda target: trt)
-    with pytest.raises(BackendError, match="there is none here: build on the target machine, or"):
-        engine_build.prepare_target("tensorrt", [])
-    with pytest.raises(BackendError, match="there is none here"):
-        engine_build.prepare_target("tensorrt-rtx", ["current"])
-    here = [{"name": "NVIDIA L4", "compute_capability": "8.9"}]
-    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
-    assert engine_build.prepare_target("tensorrt", [])[1] == ("8.9",)
-    assert engine_build.prepare_target("tensorrt", ["L4"])[1] == ("8.9",)
-    assert engine_build.prepare_target("tensorrt-rtx", ["current"])[1] == ("8.9",)
-    with pytest.raises(BackendError, match=r"builds for the GPU here \(8.9\), not for 8.6"):
-        engine_build.prepare_target("tensorrt", ["sm86"])
-
-
-@pytest.mark.parametrize("capability", ["8.7", "9.0", "10.0", "10.3", "11.0"])
-def test_rtx_is_not_built_for_a_gpu_that_refuses_it(capability, monkeypatch, micro_bundle):
-    """The builder takes any GPU as "current", and on Hopper the runtime takes no such engine."""
-    here = [{"name": "NVIDIA H200", "compute_capability": capability}]
-    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
-    for gpus in (["current"], [capability], ["sm86", capability]):
-        with pytest.raises(BackendError, match=f"compute capability {capability}: use --target te"):
-            build_engines(micro_bundle, "tensorrt-rtx", gpus)
-
-
-def test_building_for_other_gpus_on_one_that_refuses_them_is_said(monkeypatch, bundle):
-    lines = []
-    here = [{"name": "NVIDIA H200", "compute_capability": "9.0"}]
-    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
-    build_engines(bundle, "tensorrt-rtx", ["sm89"], **FUSED_FP16, progress=lines.append)
-    (warning,) = (line for line in lines if line.startswith("warning: "))
-    assert "GPU here (compute capability 9.0) does not run TensorRT for RTX" in warning
-
-
-def test_a_newer_gpu_than_the_builder_knows_builds_for_itself(monkeypatch):
-    here = [{"name": "NVIDIA RTX 9999", "compute_capability": "12.7"}]
-    monkeypatch.setattr(engine_build, "nvidia_gpus", lambda: here)
-    assert engine_build.prepare_target("tensorrt-rtx", ["current"])[1] == ("12.7",)
-
-
-def test_tensorrt_names_rtx_only_where_it_runs(monkeypatch):
-    """Else each target would send its user to the other."""
-    monkeypatch.setattr(engine_build, "load_tensorrt", lambda target: trt)
-    for gpus, named in ((["sm89"], True), (["H100"], False), (["sm87"], False)):
-        with pytest.raises(BackendError, match="there is none here") as caught:
-            engine_build.prepare_target("tensorrt", gpus)
-        assert ("tensorrt-rtx" in str(caught.value)) == named
-
-
-def test_the_default_is_three_series_of_rtx():
-    assert engine_build.prepare_target("tensorrt-rtx", [])[1] == ("8.6", "8.9", "12.0")
-    asked = ["sm120", "RTX 4090", "8.9", "sm86"]
-    assert engine_build.prepare_target("tensorrt-rtx", asked)[1] == ("8.6", "8.9", "12.0")
-
-
-# --- graphs of a few nodes -----------------------------------------------------------------------
-
-
-def save_graph(path, nodes, inputs, outputs, constants=(), opset=21):
-    graph = helper.make_graph(nodes, "g", inputs, outputs, list(constants))
-    opsets = [helper.make_opsetid("", opset)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
-    return path
-
-
-def entry(*shape):
-    """A manifest entry for a graph with one input ``x``."""
-    tensor = TensorInfo("x", "float32", shape)
-    return Graph("fused", "fp32", "f", "d", 21, (tensor,), (), 1, 64, 64, 0, 0, {})
-
-
 def values(name, dtype, shape):
     return helper.make_tensor_value_info(name, dtype, shape)
-
-
-def test_a_range_of_sizes_becomes_a_profile(tmp_path):
-    x, y = (values(n, TensorProto.FLOAT, ["B", 3, "H", 64]) for n in ("x", "y"))
-    path = save_graph(tmp_path / "g.onnx", [helper.make_node("Relu", ["x"], ["y"])], [x], [y])
-    plan = build_plan(trt, path, entry([1, 2, 4], 3, [64, 128, 256], 64), ["8.9"])
-    assert len(memoryview(plan.data)) > 0
-    with pytest.raises(ExportError, match="profile"):  # the range is what makes it build
-        build_plan(trt, path, entry(1, 3, 64, 64), ["8.9"])
-
-
-def test_attention_of_a_wide_head_is_taken_apart(tmp_path):
-    """Opset 23's Attention with the VAE's head size of 512, which no fused kernel takes."""
-    shape = [1, 1, 64, 512]
-    inputs = [values(name, TensorProto.FLOAT16, shape) for name in "qkv"]
-    node = helper.make_node("Attention", ["q", "k", "v"], ["y"])
-    output = values("y", TensorProto.FLOAT16, shape)
-    path = save_graph(tmp_path / "g.onnx", [node], inputs, [output], opset=23)
-    assert build_plan(trt, path, entry(1), ["8.9"]).layers > 0
-
-
-def test_a_graph_that_tensorrt_cant_read_says_why(tmp_path):
-    x = values("x", TensorProto.UINT8, [1, 4, 4, 3])
-    y = values("y", TensorProto.UINT8, [1, 3, 4, 4])
-    node = helper.make_node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2], name="turned")
-    path = save_graph(tmp_path / "g.onnx", [node], [x], [y])
-    with pytest.raises(ExportError, match=r"can't read g.onnx: .*turned.* type UInt8"):
-        build_plan(trt, path, entry(1), ["8.9"])
-
-
-def test_a_graph_that_tensorrt_cant_build_says_why(tmp_path):
-    """Turing has no float32 matrix product in TensorRT for RTX."""
-    x, w, y = (values(name, TensorProto.FLOAT, [1, 64, 64]) for name in "xwy")
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    path = save_graph(tmp_path / "g.onnx", [node], [x, w], [y])
-    with pytest.raises(ExportError, match="FP32 GEMM is not supported"):
-        build_plan(trt, path, entry(1), ["7.5"])
-
-
-def test_the_workspace_is_a_limit(built):
-    graph = next(graph for graph in built.graphs if graph.label == "decoder.fp16")
-    path = built.path(graph.file)
-    with pytest.raises(ExportError, match="workspace"):
-        build_plan(trt, path, graph, ["8.9"], workspace=1_000_000)
-    assert (
-        build_plan(trt, path, graph, ["8.9"], workspace=1_000_000_000).activation_bytes > 1_000_000
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,51 @@ def make_config(scenes: Path, start: Path, tmp_path: Path) -> Any:
         )
 
     return make
+
+
+@pytest.fixture
+def fresh_accelerate() -> None:
+    """What a new process would start with."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture
+def run(fresh_accelerate: None) -> Callable[[TrainConfig], list[str]]:
+    """(config) -> the lines that are said while it trains, as in a process of its own."""
+    from accelerate.state import AcceleratorState
+
+    from apdepth_deploy.training import loop
+
+    def trained(config: TrainConfig) -> list[str]:
+        lines: list[str] = []
+        loop.train(config, lines.append)
+        AcceleratorState._reset_state(True)
+        return lines
+
+    return trained
+
+
+@pytest.fixture
+def curve() -> Callable[..., dict[int, float]]:
+    """(config, tag="loss/total") -> what TensorBoard shows: {step: value}."""
+    return _curve
+
+
+def _curve(config: TrainConfig, tag: str = "loss/total") -> dict[int, float]:
+    """Of a step written twice the later value.
+
+    File by file, as they were written: TensorBoard goes by their names, which begin with a second
+    and end with a number, and puts the tenth before the ninth of the same second.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shown = {}
+    files = (Path(config.output) / "logs").rglob("events.*")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        if tag in events.Tags()["scalars"]:
+            shown |= {event.step: event.value for event in events.Scalars(tag)}
+    return shown

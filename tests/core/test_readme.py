@@ -55,7 +55,7 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     assert {words[1] for words in commands} == set(VERBS)
     for words in commands:
         if "--prior" in words and words[words.index("--prior") + 1].endswith(".pth"):
-            continue  # an original .pth is loaded in test_checkpoint.py
+            continue  # an original .pth is loaded in test_original_prior.py
         assert main(words[1:]) == 0, f"{' '.join(words)}\n{capsys.readouterr().err}"
     photo = read_image(workplace / "photos/bicycle.jpg")
     depth = np.load(workplace / "depth/bicycle_depth.npy")

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import printable, say
 
 from ..choice import load
+from ..each import tell
 from ..feeds.search import find_images
 from .folder import infer_folder
 
@@ -52,11 +52,7 @@ def infer(
         checkpoint=checkpoint,
     )
     reason = predictor.reason
-    say(reason)
-    for warning in predictor.warnings:
-        say(f"warning: {warning}")
-    if Bundle.open(bundle).random_weights:
-        say("warning: the weights are random: this depth means nothing")
+    tell(predictor, bundle)
     failures = infer_folder(predictor, found.jobs, output)
     for failure in failures:
         say(f"failed: {failure}")

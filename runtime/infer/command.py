@@ -8,10 +8,22 @@ from typing import Annotated
 import typer
 
 from apdepth_deploy.console import printable, say
+from apdepth_deploy.errors import UsageError
 
+from ..basis import (
+    Anchors,
+    CameraHeight,
+    CameraInfo,
+    Fov,
+    Intrinsics,
+    Pitch,
+    Roll,
+    basis_of,
+)
 from ..choice import load
 from ..each import tell
 from ..feeds.search import find_images
+from ..metric.camera import camera_source
 from .folder import infer_folder
 
 app = typer.Typer(add_completion=False)
@@ -35,11 +47,26 @@ def infer(
     checkpoint: Annotated[
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
+    anchors: Anchors = None,
+    camera_height: CameraHeight = None,
+    pitch: Pitch = None,
+    roll: Roll = None,
+    intrinsics: Intrinsics = None,
+    camera_info: CameraInfo = None,
+    fov: Fov = None,
+    shown: Annotated[
+        str | None, typer.Option("--range", help="near,far that the colours span, for all.")
+    ] = None,
 ) -> None:
     """Depth from pictures: 16-bit PNG, NPY and a colour PNG for each.
 
-    A picture that fails doesn't stop the others; it is named at the end and the exit code is 1.
+    Relative depth, 0 near to 1 far; with --anchors or --camera-height metres (the 16-bit PNG has
+    millimetres), and fits.jsonl says how well they are founded. A picture that fails doesn't stop
+    the others; it is named at the end and the exit code is 1.
     """
+    colours = None if shown is None else _two_numbers(shown)
+    camera = camera_source(intrinsics, camera_info, fov)
+    basis = basis_of(anchors, camera_height, pitch, roll, camera)
     found = find_images(images)
     for line in found.left_out:
         say(line)
@@ -53,7 +80,7 @@ def infer(
     )
     reason = predictor.reason
     tell(predictor, bundle)
-    failures = infer_folder(predictor, found.jobs, output)
+    failures = infer_folder(predictor, found.jobs, output, basis, colours)
     for failure in failures:
         say(f"failed: {failure}")
     if predictor.reason != reason:
@@ -62,3 +89,13 @@ def infer(
     print(printable(f"{done} of {len(found.jobs)} pictures done, depth in {output}"))
     if failures:
         raise SystemExit(1)
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    try:
+        near, far = map(float, text.split(","))
+    except ValueError:
+        near = far = 0.0
+    if not near < far:
+        raise UsageError(f"--range is near,far with near below far, such as 0.5,10; not {text!r}")
+    return near, far

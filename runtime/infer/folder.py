@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from apdepth_deploy.files import atomic_file
 from apdepth_deploy.pictures.depth import ENDINGS, write_depth
 
+from ..basis import Basis, metres_of
 from ..each import each_picture, predict, read
 from ..feeds.search import Job
 from ..predictor import Predictor
 
+#: In the output folder: a line of JSON for each picture whose metres were asked for.
+FITS = "fits.jsonl"
 
-def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[str]:
+
+def infer_folder(
+    predictor: Predictor,
+    jobs: list[Job],
+    output: Path,
+    basis: Basis | None = None,
+    shown: tuple[float, float] | None = None,
+) -> list[str]:
     """Predict and write every job; returns a line for each picture that failed.
+
+    Args:
+        basis: what metres rest on, and then depth is in metres; shown: see ``write_depth``.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
     """
 
-    def work(job: Job) -> None:
-        depth = predict(predictor, read(job.image), job.image)
-        target = output / job.stem
-        write_depth(depth, target.parent, target.name)
+    fits: list[str] = []
 
-    return each_picture(jobs, output, ENDINGS, work)
+    def work(job: Job) -> None:
+        picture = read(job.image)
+        depth = predict(predictor, picture, job.image)
+        if basis is not None:
+            fit = basis(job, picture, depth)
+            fits.append(json.dumps({"picture": str(job.image), **fit.to_json()}))
+            depth = metres_of(fit, depth, job.image)
+        target = output / job.stem
+        write_depth(depth, target.parent, target.name, metric=basis is not None, shown=shown)
+
+    failures = each_picture(jobs, output, ENDINGS, work)
+    if fits:
+        with atomic_file(output / FITS) as path:
+            path.write_text("".join(f"{line}\n" for line in fits), encoding="utf-8")
+    return failures

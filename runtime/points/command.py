@@ -9,6 +9,16 @@ import typer
 
 from apdepth_deploy.console import printable, say
 
+from ..basis import (
+    Anchors,
+    CameraHeight,
+    CameraInfo,
+    Fov,
+    Intrinsics,
+    Pitch,
+    Roll,
+    basis_of,
+)
 from ..choice import load
 from ..each import tell
 from ..feeds.search import find_images
@@ -25,17 +35,15 @@ def points(
     bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or quoted globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the clouds.")],
-    intrinsics: Annotated[
-        str | None, typer.Option(help="The camera: fx,fy,cx,cy in pixels of these pictures.")
-    ] = None,
-    camera_info: Annotated[
-        Path | None, typer.Option(help="The camera: a ROS camera_info in YAML.")
-    ] = None,
-    fov: Annotated[
-        float | None, typer.Option(help="The camera: degrees that the pictures' width spans.")
-    ] = None,
-    near: Annotated[float, typer.Option(help="z of relative depth 0.")] = 1.0,
-    far: Annotated[float, typer.Option(help="z of relative depth 1.")] = 4.0,
+    intrinsics: Intrinsics = None,
+    camera_info: CameraInfo = None,
+    fov: Fov = None,
+    anchors: Anchors = None,
+    camera_height: CameraHeight = None,
+    pitch: Pitch = None,
+    roll: Roll = None,
+    near: Annotated[float, typer.Option(help="Without metres: z of relative depth 0.")] = 1.0,
+    far: Annotated[float, typer.Option(help="Without metres: z of relative depth 1.")] = 4.0,
     ratio: Annotated[
         float, typer.Option(help="Steps of z beyond this part of it are edges.")
     ] = 0.04,
@@ -61,19 +69,20 @@ def points(
     for line in found.left_out:
         say(line)
     source = camera_source(intrinsics, camera_info, fov)
+    basis = basis_of(anchors, camera_height, pitch, roll, source)
     shape = Relief(near, far)
     with recording(rerun) as log:
         predictor = load(bundle, backend, device=device, precision=precision)
         tell(predictor, bundle)
         say(f"camera: {source.note}")
-        say(f"{shape}: its form is to look at, its lengths and angles mean nothing")
+        if basis is None:
+            say(f"{shape}: its form is to look at, its lengths and angles mean nothing")
         failures = points_folder(
             predictor,
             found.jobs,
             output,
             source,
-            lambda depth, _: shape.z(depth),
-            unit=str(shape),
+            basis or shape,
             ratio=ratio,
             every=every,
             log=log,

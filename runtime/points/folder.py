@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.pictures.image import DepthArray, Reading
 
+from ..basis import Basis, camera_of, metres_of
 from ..each import each_picture, predict, read
 from ..feeds.search import Job
-from ..metric.camera import Camera, CameraSource
-from ..metric.points import cloud, write_ply
+from ..metric.camera import CameraSource
+from ..metric.points import Relief, cloud, write_ply
 from ..predictor import Predictor
 from .recording import Log
 
-#: (relative depth float32 [H,W], the picture's file) -> z along the optical axis [H,W], NaN where
-#: it isn't known. A picture's own anchors are found by its file.
-ZOf = Callable[[DepthArray, Path], NDArray[Any]]
 ENDINGS = (".ply",)
 
 
@@ -29,9 +22,8 @@ def points_folder(
     jobs: list[Job],
     output: Path,
     source: CameraSource,
-    z_of: ZOf,
+    shape: Basis | Relief,
     *,
-    unit: str,
     ratio: float,
     every: int,
     log: Log | None = None,
@@ -39,7 +31,7 @@ def points_folder(
     """Write ``STEM.ply`` for every job; returns a line for each picture that failed.
 
     Args:
-        source: of each picture's camera; z_of: of its z; unit: what z is in, for the files.
+        source: of each picture's camera; shape: what metres rest on, or the relief to make.
         ratio, every: see ``cloud``.
         log: is given each picture and its points, too.
 
@@ -49,8 +41,12 @@ def points_folder(
 
     def work(job: Job) -> None:
         picture = read(job.image)
-        camera = _camera(source, picture, job.image)  # before the work of a prediction
-        z = z_of(predict(predictor, picture, job.image), job.image)
+        camera = camera_of(source, picture, job)  # before the work of a prediction
+        depth = predict(predictor, picture, job.image)
+        if isinstance(shape, Relief):
+            z, unit = shape.z(depth), str(shape)
+        else:
+            z, unit = metres_of(shape(job, picture, depth), depth, job.image), "metres"
         points = cloud(z, picture.image, camera, ratio, every)
         if not len(points.xyz):
             raise ImageError(f"{job.image}: no points: z is nowhere known")
@@ -59,10 +55,3 @@ def points_folder(
             log(camera, picture.image, z, points)
 
     return each_picture(jobs, output, ENDINGS, work)
-
-
-def _camera(source: CameraSource, picture: Reading, path: Path) -> Camera:
-    try:
-        return source.of(picture)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error

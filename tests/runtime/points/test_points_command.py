@@ -14,9 +14,6 @@ from PIL import Image
 from apdepth_deploy import load
 from apdepth_deploy.cli import main
 from apdepth_deploy.pictures.image import read_image
-from apdepth_deploy.runtime.feeds.search import find_images
-from apdepth_deploy.runtime.metric.camera import camera_source
-from apdepth_deploy.runtime.points.folder import points_folder
 
 Text = pytest.CaptureFixture[str]
 VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
@@ -90,29 +87,23 @@ def test_a_picture_without_a_camera_stops_no_other(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.ply"]
 
 
-def test_z_may_come_from_elsewhere_and_be_nowhere_known(
-    bundle: Path, photo_file: Path, tmp_path: Path
+def test_anchors_make_metres_of_one_picture_and_none_of_the_other(
+    bundle: Path, photo_file: Path, photo: np.ndarray, tmp_path: Path, capsys: Text
 ) -> None:
-    """Metres of one picture and none of the other, each told by its file."""
     Image.open(photo_file).save(photo_file.with_name("b.png"))
-
-    def z_of(depth: np.ndarray, path: Path) -> np.ndarray:
-        return np.full_like(depth, 1.5 if path.name == "a.png" else np.nan)
-
     with load(bundle) as predictor:
-        failures = points_folder(
-            predictor,
-            find_images([str(photo_file.parent)]).jobs,
-            tmp_path / "out",
-            camera_source(fov=60.0),
-            z_of,
-            unit="metres",
-            ratio=0.04,
-            every=1,
-        )
-    assert failures == [f"{photo_file.parent}/b.png: no points: z is nowhere known"]
+        depth = predictor(photo)
+    rows, columns = np.mgrid[2:68:9, 2:99:9].reshape(2, -1)
+    lines = [f"{x},{y},{6 * depth[y, x] + 1.5}" for y, x in zip(rows, columns, strict=True)]
+    (tmp_path / "anchors").mkdir()
+    (tmp_path / "anchors" / "a.csv").write_text("\n".join(lines))
+    words = ["--fov", "60", "--anchors", tmp_path / "anchors", "-o", tmp_path / "out"]
+    assert points(bundle, photo_file.parent, *words) == 1
+    assert "b.png: no metres: " in capsys.readouterr().err
     head, found = read(tmp_path / "out" / "a.ply")
-    assert "comment metres\n" in head and (found["xyz"][:, 2] == 1.5).all()
+    z = found["xyz"][:, 2]
+    assert "comment metres\n" in head and z.min() > 1.4
+    assert z.max() == pytest.approx(6 * depth.max() + 1.5, rel=0.02)
 
 
 @pytest.mark.parametrize(

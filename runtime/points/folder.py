@@ -51,7 +51,7 @@ def points_folder(
         picture = read(job.image)
         camera = _camera(source, picture, job.image)  # before the work of a prediction
         z = z_of(predict(predictor, picture, job.image), job.image)
-        points = cloud(z, picture.image, camera, ratio, every)
+        points = cloud(z, picture.image, camera, ratio, _spacing(predictor, camera), every)
         if not len(points.xyz):
             raise ImageError(f"{job.image}: no points: z is nowhere known")
         write_ply(output / f"{job.stem}.ply", points, unit)
@@ -66,3 +66,9 @@ def _camera(source: CameraSource, picture: Reading, path: Path) -> Camera:
         return source.of(picture)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def _spacing(predictor: Predictor, camera: Camera) -> int:
+    """How much depth was enlarged from the graph's frame, rounded up; 1 where each has its own."""
+    height, width = predictor.frame_size or (camera.height, camera.width)
+    return max(1, -(-camera.height // height), -(-camera.width // width))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from apdepth_deploy.pictures.depth import ENDINGS, write_depth
 
-from ..each import each_picture, predict, read
+from ..each import each, going_on, predict, read
 from ..feeds.search import Job
 from ..predictor import Predictor
 
@@ -17,10 +17,10 @@ def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[st
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
     """
-
-    def work(job: Job) -> None:
-        depth = predict(predictor, read(job.image), job.image)
-        target = output / job.stem
-        write_depth(depth, target.parent, target.name)
-
-    return each_picture(jobs, output, ENDINGS, work)
+    failures: list[str] = []
+    for job in each(jobs, output, ENDINGS):
+        with going_on(failures, job.image):
+            depth = predict(predictor, read(job.image), job.image)
+            target = output / job.stem
+            write_depth(depth, target.parent, target.name)
+    return failures

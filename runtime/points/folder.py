@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from apdepth_deploy.errors import ImageError
 from apdepth_deploy.pictures.image import DepthArray, Reading
 
-from ..each import each_picture, predict, read
+from ..each import each, going_on, predict, read
 from ..feeds.search import Job
 from ..metric.camera import Camera, CameraSource
 from ..metric.points import cloud, write_ply
@@ -47,7 +47,7 @@ def points_folder(
     UsageError where a result would take the place of a picture.
     """
 
-    def work(job: Job) -> None:
+    def one(job: Job) -> None:  # what it holds is gone before the next is read
         picture = read(job.image)
         camera = _camera(source, picture, job.image)  # before the work of a prediction
         z = z_of(predict(predictor, picture, job.image), job.image)
@@ -58,7 +58,11 @@ def points_folder(
         if log is not None:
             log(camera, picture.image, z, points)
 
-    return each_picture(jobs, output, ENDINGS, work)
+    failures: list[str] = []
+    for job in each(jobs, output, ENDINGS):
+        with going_on(failures, job.image):
+            one(job)
+    return failures
 
 
 def _camera(source: CameraSource, picture: Reading, path: Path) -> Camera:

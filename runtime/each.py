@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,11 @@ def tell(predictor: Predictor, bundle: Path) -> None:
         say("warning: the weights are random: this depth means nothing")
 
 
-def each_picture(
-    jobs: list[Job], output: Path, endings: Iterable[str], work: Callable[[Job], None]
-) -> list[str]:
-    """Do ``work`` for every job; returns a line for each picture that failed.
+def each(jobs: list[Job], output: Path, endings: Iterable[str]) -> Iterator[Job]:
+    """The jobs one by one, with progress told; the output folder is there before the first.
 
     Args:
-        output: the folder that results are written to; made here.
-        endings: of the results' names, behind a job's stem.
+        output: the folder that results are written to; endings: of their names, behind a stem.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
@@ -42,21 +40,24 @@ def each_picture(
     _spare_images(jobs, output, tuple(endings))
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for job in _with_progress(jobs):
-        try:
-            work(job)
-        except ImageError as error:
-            failures.append(str(error))
-        except OutputError as error:
-            if not concerns_one_name(error):
-                raise
-            failures.append(f"{job.image}: {error}")
-        except (MemoryError, BackendError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            failures.append(f"{job.image}: not enough memory for a picture of this size")
-    return failures
+    yield from _with_progress(jobs)
+
+
+@contextmanager
+def going_on(failures: list[str], image: Path) -> Iterator[None]:
+    """What makes this picture fail, and no other, becomes a line in ``failures``."""
+    try:
+        yield
+    except ImageError as error:
+        failures.append(str(error))
+    except OutputError as error:
+        if not concerns_one_name(error):
+            raise
+        failures.append(f"{image}: {error}")
+    except (MemoryError, BackendError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        failures.append(f"{image}: not enough memory for a picture of this size")
 
 
 def read(path: Path) -> Reading:

@@ -9,7 +9,7 @@ from apdepth_deploy.files import atomic_file
 from apdepth_deploy.pictures.depth import ENDINGS, write_depth
 
 from ..basis import Basis, metres_of
-from ..each import each_picture, predict, read
+from ..each import each, going_on, predict, read
 from ..feeds.search import Job
 from ..predictor import Predictor
 
@@ -32,10 +32,9 @@ def infer_folder(
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
     """
-
     fits: list[str] = []
 
-    def work(job: Job) -> None:
+    def one(job: Job) -> None:  # what it holds is gone before the next is read
         picture = read(job.image)
         depth = predict(predictor, picture, job.image)
         if basis is not None:
@@ -45,7 +44,10 @@ def infer_folder(
         target = output / job.stem
         write_depth(depth, target.parent, target.name, metric=basis is not None, shown=shown)
 
-    failures = each_picture(jobs, output, ENDINGS, work)
+    failures: list[str] = []
+    for job in each(jobs, output, ENDINGS):
+        with going_on(failures, job.image):
+            one(job)
     if fits:
         with atomic_file(output / FITS) as path:
             path.write_text("".join(f"{line}\n" for line in fits), encoding="utf-8")

@@ -16,7 +16,7 @@ from apdepth_deploy.pictures.image import ImageArray, check_image
 
 from .camera import Camera
 
-#: How far on both sides, in pixels, it is looked for the surfaces that an edge is smeared between.
+#: How far on both sides, in spacings, to look for the surfaces that an edge is smeared between.
 _REACH = (1, 2, 4, 8)
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 
@@ -55,7 +55,12 @@ class Relief:
 
 
 def cloud(
-    z: NDArray[Any], image: ImageArray, camera: Camera, ratio: float = 0.04, every: int = 1
+    z: NDArray[Any],
+    image: ImageArray,
+    camera: Camera,
+    ratio: float = 0.04,
+    spacing: int = 1,
+    every: int = 1,
 ) -> Cloud:
     """The points of one picture.
 
@@ -63,7 +68,7 @@ def cloud(
         z: [H,W] along the optical axis; where it is NaN, infinite or not above 0 there is no point.
         image: uint8 [H,W,3], the points' colours.
         camera: of this picture, H x W.
-        ratio: see ``flying_pixels``; these are left out.
+        ratio, spacing: see ``flying_pixels``; these are left out.
         every: take each so many-th pixel of each so many-th row.
 
     Raises UsageError where sizes differ or an option can't work, ImageError for another image.
@@ -75,30 +80,38 @@ def cloud(
         )
     if every < 1:
         raise UsageError(f"every is a number of pixels, 1 or more, not {every}")
-    keep = _is_known(z) & ~flying_pixels(z, ratio)
+    keep = _is_known(z) & ~flying_pixels(z, ratio, spacing)
     y, x = np.nonzero(keep[::every, ::every])
     y, x = y * every, x * every
     return Cloud(camera.lift(x, y, z[y, x]), image[y, x])
 
 
-def flying_pixels(z: NDArray[Any], ratio: float = 0.04) -> NDArray[np.bool_]:
+def flying_pixels(z: NDArray[Any], ratio: float = 0.04, spacing: int = 1) -> NDArray[np.bool_]:
     """Which pixels hang between a near and a far surface and belong to neither: bool [H,W].
 
     On a plane 1/z is linear in x and y, whatever its slope. So along a row or a column a pixel
     belongs to the surface on one side where 1/z continued from there meets it. It is flying where
     it differs from both neighbours by more than ``ratio`` of its own 1/z and, seen from 1, 2, 4 or
-    8 pixels away, lies farther than that beyond what one side continues to, and farther than that
-    before what the other does.
+    8 spacings away, lies farther than that beyond what one side continues to, and farther than
+    that before what the other does.
 
-    Raises UsageError where ``ratio`` isn't above 0.
+    Args:
+        z: [H,W]; where it is NaN, infinite or not above 0 nothing is known, and nothing flies.
+        ratio: the least step of an edge, as a part.
+        spacing: pixels from neighbour to neighbour: as many as z was enlarged by, for an edge is
+            smeared over more pixels then.
+
+    Raises UsageError where ``ratio`` isn't above 0 or ``spacing`` not 1 or more.
     """
     if not ratio > 0:
         raise UsageError(f"the ratio of an edge is a part of z, such as 0.04, not {ratio:g}")
+    if spacing < 1:
+        raise UsageError(f"spacing is a number of pixels, 1 or more, not {spacing}")
     inverse = np.full(z.shape, np.nan, dtype=np.float32)
     np.divide(1, z, out=inverse, where=_is_known(z), casting="same_kind")
     flying = np.zeros(z.shape, dtype=np.bool_)
-    _mark_along_rows(inverse, ratio, flying)
-    _mark_along_rows(inverse.T, ratio, flying.T)
+    _mark_along_rows(inverse, ratio, spacing, flying)
+    _mark_along_rows(inverse.T, ratio, spacing, flying.T)
     return flying
 
 
@@ -107,18 +120,24 @@ def _is_known(z: NDArray[Any]) -> NDArray[np.bool_]:
     return known
 
 
-def _mark_along_rows(inverse: NDArray[np.float32], ratio: float, flying: NDArray[np.bool_]) -> None:
+def _mark_along_rows(
+    inverse: NDArray[np.float32], ratio: float, spacing: int, flying: NDArray[np.bool_]
+) -> None:
     """NaN compares as False: a pixel beside the unknown is not flying."""
-    step = np.abs(np.diff(inverse, axis=1))
-    least = np.minimum(step[:, :-1], step[:, 1:])
-    y, x = np.nonzero(least > ratio * inverse[:, 1:-1])  # few: the rest is for these alone
-    x += 1
-    here, last = inverse[y, x], inverse.shape[1] - 1
+    last = inverse.shape[1] - 1
+    if last < 2 * spacing:
+        return
+    step = np.abs(inverse[:, spacing:] - inverse[:, :-spacing])
+    least = np.minimum(step[:, :-spacing], step[:, spacing:])
+    y, x = np.nonzero(least > ratio * inverse[:, spacing:-spacing])  # few: the rest is for these
+    x += spacing
+    here = inverse[y, x]
     low, high = here * (1 - ratio), here * (1 + ratio)
     between = np.zeros(x.shape, dtype=np.bool_)
     for reach in _REACH:
-        left = _continued(inverse, y, np.maximum(x - reach, 0), np.maximum(x - 2 * reach, 0))
-        right = _continued(inverse, y, np.minimum(x + reach, last), np.minimum(x + 2 * reach, last))
+        near, beyond = reach * spacing, 2 * reach * spacing
+        left = _continued(inverse, y, np.maximum(x - near, 0), np.maximum(x - beyond, 0))
+        right = _continued(inverse, y, np.minimum(x + near, last), np.minimum(x + beyond, last))
         between |= (np.minimum(left, right) < low) & (high < np.maximum(left, right))
     flying[y[between], x[between]] = True
 

@@ -106,6 +106,22 @@ def test_anchors_make_metres_of_one_picture_and_none_of_the_other(
     assert z.max() == pytest.approx(6 * depth.max() + 1.5, rel=0.02)
 
 
+def test_an_edge_is_as_wide_as_depth_was_enlarged(
+    bundle: Path, tmp_path: Path, mean_bundle: Callable[..., Path]
+) -> None:
+    """White beside black through a graph of a fourth of the size, and through one of the same."""
+    image = np.zeros((256, 384, 3), np.uint8)
+    image[:, 192:] = 255
+    Image.fromarray(image).save(tmp_path / "a.png")
+    share = {}
+    for name, graph in {"small": bundle, "whole": mean_bundle(1, 256, 384)}.items():
+        assert points(graph, tmp_path / "a.png", "--fov", 60, "-o", tmp_path / name) == 0
+        z = read(tmp_path / name / "a.ply")[1]["xyz"][:, 2]
+        share[name] = len(z) / image[..., 0].size
+        assert ((z > 1.2) & (z < 3.4)).sum() == 0
+    assert share["whole"] == 1 and 0.97 < share["small"] < 0.995
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

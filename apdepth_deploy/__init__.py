@@ -16,17 +16,17 @@ from apdepth_deploy.errors import ApDepthError
 from apdepth_deploy.machine.telemetry import switch_off
 
 if TYPE_CHECKING:
-    from apdepth_deploy.runtime import Predictor, load
+    from apdepth_deploy.runtime import Predictor, Stabilizer, load
 
 switch_off()  # before anybody imports what it is for
 
 __version__ = _version("apdepth-deploy") or "unknown"
 
-__all__ = ["ApDepthError", "Predictor", "__version__", "load"]
+__all__ = ["ApDepthError", "Predictor", "Stabilizer", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Predictor", "load"):
+    if name in ("Predictor", "Stabilizer", "load"):
         from apdepth_deploy import runtime
 
         return getattr(runtime, name)

@@ -3,6 +3,7 @@
 from .choice import load
 from .engines.device_array import DeviceArray
 from .engines.onnxruntime_backend import open_chain
+from .metric.stabilizer import Stabilizer
 from .predictor import Predictor
 
-__all__ = ["DeviceArray", "Predictor", "load", "open_chain"]
+__all__ = ["DeviceArray", "Predictor", "Stabilizer", "load", "open_chain"]

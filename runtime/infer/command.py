@@ -9,10 +9,12 @@ import typer
 
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import printable, say
+from apdepth_deploy.errors import UsageError
 
 from ..choice import load
-from ..feeds.search import find_images
+from ..feeds.search import find_images, in_natural_order
 from .folder import infer_folder
+from .state import open_stabilizer, save_stabilizer
 
 app = typer.Typer(add_completion=False)
 
@@ -35,12 +37,23 @@ def infer(
     checkpoint: Annotated[
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
+    sequence: Annotated[
+        bool, typer.Option(help="The pictures are one stream's, by their names: steady its depth.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="For --sequence: a file; what it holds is gone on with, and it is kept."),
+    ] = None,
 ) -> None:
     """Depth from pictures: 16-bit PNG, NPY and a colour PNG for each.
 
     A picture that fails doesn't stop the others; it is named at the end and the exit code is 1.
     """
+    if state is not None and not sequence:
+        raise UsageError("--state is for --sequence: give both")
     found = find_images(images)
+    jobs = in_natural_order(found.jobs) if sequence else found.jobs
+    steady = open_stabilizer(state) if sequence else None
     for line in found.left_out:
         say(line)
     predictor = load(
@@ -57,12 +70,14 @@ def infer(
         say(f"warning: {warning}")
     if Bundle.open(bundle).random_weights:
         say("warning: the weights are random: this depth means nothing")
-    failures = infer_folder(predictor, found.jobs, output)
+    failures = infer_folder(predictor, jobs, output, steady)
+    if steady is not None and state is not None:
+        save_stabilizer(steady, state)
     for failure in failures:
         say(f"failed: {failure}")
     if predictor.reason != reason:
         say(predictor.reason)
-    done = len(found.jobs) - len(failures)
-    print(printable(f"{done} of {len(found.jobs)} pictures done, depth in {output}"))
+    done = len(jobs) - len(failures)
+    print(printable(f"{done} of {len(jobs)} pictures done, depth in {output}"))
     if failures:
         raise SystemExit(1)

@@ -15,11 +15,17 @@ from apdepth_deploy.pictures.depth import ENDINGS, write_depth
 from apdepth_deploy.pictures.image import DepthArray, read_picture
 
 from ..feeds.search import Job
+from ..metric.stabilizer import Stabilizer
 from ..predictor import Predictor
 
 
-def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[str]:
+def infer_folder(
+    predictor: Predictor, jobs: list[Job], output: Path, steady: Stabilizer | None = None
+) -> list[str]:
     """Predict and write every job; returns a line for each picture that failed.
+
+    Args:
+        steady: for pictures of one stream, in their order: what makes its depth steadier.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
@@ -30,7 +36,7 @@ def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[st
     failures = []
     for job in _with_progress(jobs):
         try:
-            depth = _depth(predictor, job.image)
+            depth = _depth(predictor, job.image, steady)
             target = output / job.stem
             write_depth(depth, target.parent, target.name)
         except ImageError as error:
@@ -46,7 +52,7 @@ def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[st
     return failures
 
 
-def _depth(predictor: Predictor, path: Path) -> DepthArray:
+def _depth(predictor: Predictor, path: Path, steady: Stabilizer | None) -> DepthArray:
     with quiet():  # libtiff prints what is wrong with a file; the exception says it, too
         picture = read_picture(path)
     if picture.several:
@@ -54,7 +60,7 @@ def _depth(predictor: Predictor, path: Path) -> DepthArray:
     depth: DepthArray = predictor(picture.image)
     if not np.isfinite(depth).all():
         raise ImageError(f"{path}: depth has NaN or Inf; `verify` the bundle")
-    return depth
+    return depth if steady is None else steady(picture.image, depth)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -22,9 +22,10 @@ from ..basis import (
 )
 from ..choice import load
 from ..each import tell
-from ..feeds.search import find_images
+from ..feeds.search import find_images, in_natural_order
 from ..metric.camera import camera_source
 from .folder import infer_folder
+from .state import open_stabilizer, save_stabilizer
 
 app = typer.Typer(add_completion=False)
 
@@ -47,6 +48,13 @@ def infer(
     checkpoint: Annotated[
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
+    sequence: Annotated[
+        bool, typer.Option(help="The pictures are one stream's, by their names: steady its depth.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="For --sequence: a file; what it holds is gone on with, and it is kept."),
+    ] = None,
     anchors: Anchors = None,
     camera_height: CameraHeight = None,
     pitch: Pitch = None,
@@ -64,10 +72,14 @@ def infer(
     millimetres), and fits.jsonl says how well they are founded. A picture that fails doesn't stop
     the others; it is named at the end and the exit code is 1.
     """
+    if state is not None and not sequence:
+        raise UsageError("--state is for --sequence: give both")
     colours = None if shown is None else _two_numbers(shown)
     camera = camera_source(intrinsics, camera_info, fov)
     basis = basis_of(anchors, camera_height, pitch, roll, camera)
     found = find_images(images)
+    jobs = in_natural_order(found.jobs) if sequence else found.jobs
+    steady = open_stabilizer(state) if sequence else None
     for line in found.left_out:
         say(line)
     predictor = load(
@@ -80,13 +92,15 @@ def infer(
     )
     reason = predictor.reason
     tell(predictor, bundle)
-    failures = infer_folder(predictor, found.jobs, output, basis, colours)
+    failures = infer_folder(predictor, jobs, output, basis, colours, steady)
+    if steady is not None and state is not None:
+        save_stabilizer(steady, state)
     for failure in failures:
         say(f"failed: {failure}")
     if predictor.reason != reason:
         say(predictor.reason)
-    done = len(found.jobs) - len(failures)
-    print(printable(f"{done} of {len(found.jobs)} pictures done, depth in {output}"))
+    done = len(jobs) - len(failures)
+    print(printable(f"{done} of {len(jobs)} pictures done, depth in {output}"))
     if failures:
         raise SystemExit(1)
 

@@ -11,6 +11,7 @@ from apdepth_deploy.pictures.depth import ENDINGS, write_depth
 from ..basis import Basis, metres_of
 from ..each import each, going_on, predict, read
 from ..feeds.search import Job
+from ..metric.stabilizer import Stabilizer
 from ..predictor import Predictor
 
 #: In the output folder: a line of JSON for each picture whose metres were asked for.
@@ -23,11 +24,13 @@ def infer_folder(
     output: Path,
     basis: Basis | None = None,
     shown: tuple[float, float] | None = None,
+    steady: Stabilizer | None = None,
 ) -> list[str]:
     """Predict and write every job; returns a line for each picture that failed.
 
     Args:
         basis: what metres rest on, and then depth is in metres; shown: see ``write_depth``.
+        steady: the jobs are a stream in order, and its depth goes through this.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
@@ -37,6 +40,8 @@ def infer_folder(
     def one(job: Job) -> None:  # what it holds is gone before the next is read
         picture = read(job.image)
         depth = predict(predictor, picture, job.image)
+        if steady is not None:
+            depth = steady(picture.image, depth)
         if basis is not None:
             fit = basis(job, picture, depth)
             fits.append(json.dumps({"picture": str(job.image), **fit.to_json()}))

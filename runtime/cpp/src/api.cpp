@@ -1,14 +1,11 @@
-// The C boundary: arguments are checked here, and exceptions end here.
+// Bundles from C: arguments are checked here.
 #include "apdepth.h"
 
-#include <algorithm>
 #include <cstddef>
-#include <exception>
-#include <limits>
 #include <memory>
-#include <new>
 #include <string>
 
+#include "boundary.hpp"
 #include "bundle.hpp"
 #include "error.hpp"
 #include "load.hpp"
@@ -23,39 +20,6 @@ struct apdepth_handle {
 namespace apdepth::detail {
 namespace {
 
-thread_local std::string last_error;
-
-apdepth_status fail(apdepth_status status, const char *message) noexcept {
-    try {
-        last_error = message;
-        std::replace(last_error.begin(), last_error.end(), '\0', ' ');
-    } catch (...) {  // no room even for the message
-        last_error.clear();
-    }
-    return status;
-}
-
-// Run `work`; whatever it throws becomes a status and this thread's last error.
-template <class Work>
-apdepth_status guarded(Work work) noexcept {
-    try {
-        work();
-        return APDEPTH_OK;
-    } catch (const Error &error) {
-        return fail(error.status, error.what());
-    } catch (const std::bad_alloc &) {
-        return fail(APDEPTH_MEMORY_ERROR, "no memory left: end other programs, or a smaller frame");
-    } catch (const std::exception &error) {
-        return fail(APDEPTH_INTERNAL_ERROR, error.what());
-    } catch (...) {
-        return fail(APDEPTH_INTERNAL_ERROR, "an exception of an unknown kind");
-    }
-}
-
-void require(const void *pointer, const char *name) {
-    if (pointer == nullptr) throw UsageError(std::string(name) + " is NULL");
-}
-
 Wanted wanted_of(const apdepth_options *given) {
     Wanted wanted;
     if (given == nullptr) return wanted;
@@ -64,17 +28,6 @@ Wanted wanted_of(const apdepth_options *given) {
     if (given->device != nullptr) wanted.device = given->device;
     wanted.check_hashes = given->skip_hashes == 0;
     return wanted;
-}
-
-void check_stride(const Frame &image) {
-    if (image.stride < image.row())
-        throw ImageError("a stride of " + std::to_string(image.stride) +
-                         " bytes is less than a row of " + std::to_string(image.width) +
-                         " RGB pixels: it must be " + std::to_string(image.row()) + " or more");
-    constexpr auto most = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
-    if (image.stride > most / static_cast<std::size_t>(image.height))
-        throw ImageError("a stride of " + std::to_string(image.stride) +
-                         " bytes leads out of memory: rows lie from the top down, a stride apart");
 }
 
 }  // namespace
@@ -152,7 +105,7 @@ apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *inf
     });
 }
 
-const char *apdepth_last_error(void) { return last_error.c_str(); }
+const char *apdepth_last_error(void) { return last_error(); }
 
 void apdepth_close(apdepth_handle *model) {
     guarded([&] { delete model; });

@@ -1,6 +1,8 @@
 #include "runner.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "error.hpp"
 
@@ -32,6 +34,26 @@ void check_size(const Runner &runner, int batch, int height, int width) {
         (ranges ? " with sides in multiples of " + std::to_string(runner.stride) : "") +
         ", not uint8 [" + std::to_string(batch) + ", " + std::to_string(height) + ", " +
         std::to_string(width) + ", 3]: resize the frame, or export at the camera's size");
+}
+
+void check_sides(int height, int width) {
+    const std::string size = std::to_string(width) + "x" + std::to_string(height) + " pixels ";
+    if (std::min(height, width) < 2)
+        throw ImageError(size + "is too small: both sides must have at least 2");
+    // Of 64 bytes a pixel, which is more than any of this library's work takes.
+    constexpr auto most = std::numeric_limits<std::ptrdiff_t>::max() / 64;
+    if (height > most / width) throw ImageError(size + "are more than memory holds");
+}
+
+void check_stride(const Frame &image) {
+    if (image.stride < image.row())
+        throw ImageError("a stride of " + std::to_string(image.stride) +
+                         " bytes is less than a row of " + std::to_string(image.width) +
+                         " RGB pixels: it must be " + std::to_string(image.row()) + " or more");
+    constexpr auto most = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
+    if (image.stride > most / static_cast<std::size_t>(image.height))
+        throw ImageError("a stride of " + std::to_string(image.stride) +
+                         " bytes leads out of memory: rows lie from the top down, a stride apart");
 }
 
 void copy_frame(const Frame &image, int copies, std::uint8_t *target) {

@@ -50,6 +50,13 @@ class Runner {
 // Throws ImageError for frames of a size that the runner's graph doesn't take.
 void check_size(const Runner &runner, int batch, int height, int width);
 
+// Throws ImageError for a side below 2, or a size that no memory holds: where there is no graph that
+// says which sizes it takes.
+void check_sides(int height, int width);
+
+// Throws ImageError for rows that overlap, or lead out of memory.
+void check_stride(const Frame &image);
+
 // A whole frame, without gaps, `copies` times, into `target`.
 void copy_frame(const Frame &image, int copies, std::uint8_t *target);
 

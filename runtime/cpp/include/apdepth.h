@@ -185,6 +185,106 @@ APDEPTH_API const char *apdepth_last_error(void);
 /* Free the handle and its engine; waits for what apdepth_infer_async queued. NULL is no error. */
 APDEPTH_API void apdepth_close(apdepth_handle *model);
 
+/* ---- Stable over time, and points: plain arrays, no bundle.
+ *
+ * Depth may come from anywhere; any size of 2 x 2 or more will do. The numbers are those of the
+ * Python package, within 1e-5.
+ *
+ *     apdepth_stabilizer *stabilizer = NULL;
+ *     if (apdepth_stabilizer_new(&stabilizer) != APDEPTH_OK) return 1;
+ *     while (next_frame(rgb)) {
+ *         apdepth_infer(model, rgb, height, width, stride, depth);
+ *         apdepth_stabilize(stabilizer, rgb, height, width, stride, depth, depth);
+ *     }
+ *     apdepth_stabilizer_close(stabilizer);
+ */
+
+/* The relative depth of one stream, frame after frame, made steadier: the last result, moved as the
+ * picture moved, counts where colours and depth are alike. No look ahead. One for each stream; it
+ * belongs to one thread at a time. */
+typedef struct apdepth_stabilizer apdepth_stabilizer;
+
+/* Make a handle, to be closed by apdepth_stabilizer_close. `out` receives it, or NULL.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer.
+ */
+APDEPTH_API apdepth_status apdepth_stabilizer_new(apdepth_stabilizer **out);
+
+/* Steady the next frame's depth.
+ *
+ * rgb, height, width, stride  the frame, as for apdepth_infer.
+ * depth          float32 [height][width] without gaps: its relative depth, finite.
+ * steady         receives float32 [height][width] without gaps. May be `depth` itself.
+ *
+ * The stream's first frame sets the scale: results may leave 0 .. 1 a little. After a cut, and for a
+ * frame of another size than the last, the result is `depth`, as at the start. Memory is asked for
+ * where a frame has another size than the last and is larger than all before, and never else: about
+ * 30 bytes a pixel.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer.
+ * APDEPTH_IMAGE_ERROR    a side below 2, a stride that is too small, depth with NaN or Inf: the
+ *                        stream is as before, and goes on with the next frame.
+ */
+APDEPTH_API apdepth_status apdepth_stabilize(apdepth_stabilizer *stabilizer, const uint8_t *rgb,
+                                             int height, int width, size_t stride,
+                                             const float *depth, float *steady);
+
+/* Frames since the start or the last cut, into `age`: 1 where the last result is that frame's own
+ * depth, 0 before the first. What was fitted to one result, such as metres, about holds for the
+ * next until it is 1 again. Fails for a null pointer alone (APDEPTH_USAGE_ERROR). */
+APDEPTH_API apdepth_status apdepth_stabilizer_age(const apdepth_stabilizer *stabilizer,
+                                                  long long *age);
+
+/* Forget the stream: the next frame is a start. Memory is kept. Fails for a null pointer alone
+ * (APDEPTH_USAGE_ERROR). */
+APDEPTH_API apdepth_status apdepth_stabilizer_reset(apdepth_stabilizer *stabilizer);
+
+/* Free the handle. NULL is no error. */
+APDEPTH_API void apdepth_stabilizer_close(apdepth_stabilizer *stabilizer);
+
+/* A pinhole camera, in pixels of the frame: X, Y, Z is seen at x = fx X / Z + cx, y = fy Y / Z + cy.
+ * Pixel centres lie at whole numbers. */
+typedef struct apdepth_camera {
+    double fx, fy, cx, cy;
+} apdepth_camera;
+
+/* Which points. Zero stands for the default: start from `apdepth_point_options options = {0};`. */
+typedef struct apdepth_point_options {
+    /* The least step of an edge, as a part of z; default 0.04. What hangs between the two sides of
+     * one, and belongs to neither, is left out. */
+    double ratio;
+    /* Pixels from neighbour to neighbour; default 1. As many as z was enlarged by, for an edge is
+     * smeared over more pixels then. */
+    int spacing;
+    /* Take each so many-th pixel of each so many-th row; default 1. */
+    int every;
+} apdepth_point_options;
+
+/* The options that apdepth_points takes for NULL: all zeros. */
+APDEPTH_API apdepth_point_options apdepth_default_point_options(void);
+
+/* The points of one picture, row by row, without those in the air behind edges.
+ *
+ * z              float32 [height][width] without gaps, along the optical axis. Where it is NaN,
+ *                infinite or not above 0 there is no point.
+ * rgb, height, width, stride  the picture, as for apdepth_infer; NULL, where points need no colours.
+ * camera         of the picture, in its size.
+ * options        which points, or NULL for the defaults.
+ * xyz            receives float32 [count][3]: x right, y down, z forward, in the unit of z. Has room
+ *                for as many points as there are pixels (of every 2nd, sides are halved upwards).
+ * colours        receives uint8 [count][3]; has as much room. NULL where `rgb` is.
+ * count          receives how many there are.
+ *
+ * Nothing is allocated.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer, a camera that can't be, an option below 0.
+ * APDEPTH_IMAGE_ERROR    a side below 2, a stride that is too small.
+ */
+APDEPTH_API apdepth_status apdepth_points(const float *z, const uint8_t *rgb, int height, int width,
+                                          size_t stride, const apdepth_camera *camera,
+                                          const apdepth_point_options *options, float *xyz,
+                                          uint8_t *colours, size_t *count);
+
 #ifdef __cplusplus
 }
 #endif

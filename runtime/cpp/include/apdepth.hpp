@@ -3,6 +3,9 @@
 //
 //     apdepth::Predictor predictor("bundle");
 //     std::vector<float> depth = predictor(apdepth::ImageView{rgb, height, width});
+//
+//     apdepth::Stabilizer stabilizer;  // one for each stream
+//     depth = stabilizer({rgb, height, width}, depth);
 #pragma once
 
 #include <cstddef>
@@ -47,6 +50,11 @@ class DepthView {
     float *data_;
     std::size_t size_;
 };
+
+// A call's status, thrown where it isn't APDEPTH_OK.
+inline void check(apdepth_status status) {
+    if (status != APDEPTH_OK) throw Error(status, apdepth_last_error());
+}
 
 // An opened bundle. May be shared by threads; must not be moved from or destroyed while one infers.
 // Its functions throw Error and nothing else.
@@ -114,11 +122,94 @@ class Predictor {
         }
     }
 
-    static void check(apdepth_status status) {
-        if (status != APDEPTH_OK) throw Error(status, apdepth_last_error());
-    }
-
     std::unique_ptr<apdepth_handle, Close> model_;
 };
+
+namespace detail {
+
+inline std::size_t row_stride(const ImageView &image) {
+    return image.stride == 0 ? 3 * static_cast<std::size_t>(image.width) : image.stride;
+}
+
+// Throws Error where `size` is less than the picture's pixels.
+inline void check_room(const ImageView &image, std::size_t size, const char *name) {
+    if (image.height > 0 && image.width > 0 &&
+        size / static_cast<std::size_t>(image.width) < static_cast<std::size_t>(image.height))
+        throw Error(APDEPTH_IMAGE_ERROR,
+                    (std::string(name) + " has less than height * width floats").c_str());
+}
+
+}  // namespace detail
+
+// The relative depth of one stream, frame after frame, made steadier: see apdepth_stabilizer. For one
+// thread at a time. Its functions throw Error, and std::bad_alloc for memory that they return.
+class Stabilizer {
+  public:
+    Stabilizer() {
+        apdepth_stabilizer *made = nullptr;
+        check(apdepth_stabilizer_new(&made));
+        stabilizer_.reset(made);
+    }
+
+    // float32 [height][width], from as much.
+    std::vector<float> operator()(const ImageView &image, const std::vector<float> &depth) {
+        std::vector<float> result(depth.size());
+        steady(image, depth, result);
+        return result;
+    }
+
+    // The same into memory of the caller's; may be that of depth.
+    void steady(const ImageView &image, const std::vector<float> &depth, DepthView result) {
+        detail::check_room(image, depth.size(), "depth");
+        detail::check_room(image, result.size(), "the result");
+        steady(image, depth.data(), result.data());
+    }
+
+    // The same where both are of height * width floats: nobody counts them.
+    void steady(const ImageView &image, const float *depth, float *result) {
+        check(apdepth_stabilize(stabilizer_.get(), image.data, image.height, image.width,
+                                detail::row_stride(image), depth, result));
+    }
+
+    // Frames since the start or the last cut: 1 where the last result is that frame's own depth.
+    long long age() const {
+        long long found = 0;
+        check(apdepth_stabilizer_age(stabilizer_.get(), &found));
+        return found;
+    }
+
+    // The next frame is a start.
+    void reset() { check(apdepth_stabilizer_reset(stabilizer_.get())); }
+
+  private:
+    struct Close {
+        void operator()(apdepth_stabilizer *stabilizer) const noexcept {
+            apdepth_stabilizer_close(stabilizer);
+        }
+    };
+
+    std::unique_ptr<apdepth_stabilizer, Close> stabilizer_;
+};
+
+// Points of a picture: x right, y down, z forward, three floats each; and three bytes of colour each.
+struct Cloud {
+    std::size_t size = 0;
+    std::vector<float> xyz;
+    std::vector<std::uint8_t> rgb;
+};
+
+// The points of one picture, without those in the air behind edges: see apdepth_points. `z` has
+// height * width floats; an image without data gives no colours. A cloud that is given again and
+// again keeps its memory.
+inline void points(const std::vector<float> &z, const ImageView &image,
+                   const apdepth_camera &camera, const apdepth_point_options &options,
+                   Cloud &cloud) {
+    detail::check_room(image, z.size(), "z");
+    cloud.size = 0;
+    if (cloud.xyz.size() < 3 * z.size()) cloud.xyz.resize(3 * z.size());
+    if (image.data != nullptr && cloud.rgb.size() < 3 * z.size()) cloud.rgb.resize(3 * z.size());
+    check(apdepth_points(z.data(), image.data, image.height, image.width, detail::row_stride(image),
+                         &camera, &options, cloud.xyz.data(), cloud.rgb.data(), &cloud.size));
+}
 
 }  // namespace apdepth

@@ -150,8 +150,9 @@ class Stabilizer:
         """``new`` [H,W] becomes the output; ``likeness`` is [H/2,W/2], logarithms."""
         change, weight, rows = self._buffers(new.shape)
         np.subtract(last, new, out=change)
-        np.multiply(change, change, out=weight)
-        weight *= np.float32(-1 / _DEPTH**2)
+        with np.errstate(over="ignore"):  # too far apart for float32 is far enough
+            np.multiply(change, change, out=weight)
+            weight *= np.float32(-1 / _DEPTH**2)
         _add_doubled(weight, likeness + np.float32(math.log(_TRUST)), rows)
         np.minimum(weight, np.float32(math.log(_KEPT)), out=weight)
         np.exp(weight, out=weight)

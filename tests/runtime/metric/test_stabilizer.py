@@ -225,6 +225,15 @@ def test_flat_pictures_and_flat_depth_are_no_trouble() -> None:
     assert np.ptp(result) < 1e-6 and 0.49 < result[0, 0] < 0.52
 
 
+def test_a_pixel_gone_wild_is_gone_in_the_next_frame() -> None:
+    stream = crops([(40, 60)] * 12)
+    stream[6][1][50, 50] = 1e30
+    results = steadied(stream)
+    assert results[6][50, 50] > 1e29
+    np.testing.assert_allclose(results[7][50, 50], stream[7][1][50, 50], atol=0.02)
+    assert np.abs(results[7] - steadied(stream[:6])[-1])[52:].max() < 0.02
+
+
 def test_a_saved_state_goes_on_where_it_was() -> None:
     stream = crops([(40, 60 + k) for k in range(8)])
     steady = Stabilizer()

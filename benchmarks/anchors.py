@@ -3,8 +3,8 @@
     python benchmarks/anchors.py RENDERED [RGBD:UNITS ...] [--frames 40]
 
 RENDERED is a set of ``synthesize`` (its test frames), RGBD a folder of ``NAME_color`` and
-``NAME_depth`` pairs with so many stored units in a metre. `tiny`, fp32, 240x320, on ONNX Runtime. Writes
-``results/anchors.json`` and draws ``docs/images/anchors.svg``.
+``NAME_depth`` pairs with so many stored units in a metre. `tiny`, fp32, 240x320, on ONNX Runtime.
+Writes ``results/anchors.json`` and draws ``docs/images/anchors.svg``.
 """
 
 from __future__ import annotations

@@ -77,7 +77,6 @@ def _table(scored: dict[str, Any]) -> str:
 
 def _draw(rendered: dict[str, Any]) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
     panels = figure.subplots(1, len(rendered), sharey=True)
     for axes, (share, scored) in zip(panels, rendered.items(), strict=True):
         counts = [count for count in COUNTS if count != "rings"]

@@ -2,10 +2,10 @@
 
 Residuals are in units of each anchor's own sigma: r = (s d + t - z) / sigma. First a consensus: of
 lines through pairs of anchors the one with the least sum of min(r^2, T^2), at the smallest
-tolerance T at which half of the anchors agree, and some more where they are few. Then Tukey's biweight, w = (1 - (r / c k)^2)^2
-inside of c k, by weighted least squares until nothing moves; k is the spread of those that agree,
-1.5 times their median |r| (Huber and Ronchetti, Robust Statistics, 2009, ch. 7). No random
-numbers: pairs come from a fixed sequence.
+tolerance T at which half of the anchors agree, and some more where they are few. Then Tukey's
+biweight, w = (1 - (r / c k)^2)^2 inside of c k, by weighted least squares until nothing moves; k is
+the spread of those that agree, 1.5 times their median |r| (Huber and Ronchetti, Robust Statistics,
+2009, ch. 7). No random numbers: pairs come from a fixed sequence.
 """
 
 from __future__ import annotations

@@ -216,10 +216,10 @@ APDEPTH_API apdepth_status apdepth_stabilizer_new(apdepth_stabilizer **out);
  * depth          float32 [height][width] without gaps: its relative depth, finite.
  * steady         receives float32 [height][width] without gaps. May be `depth` itself.
  *
- * The stream's first frame sets the scale: results may leave 0 .. 1 a little. After a cut, and for a
- * frame of another size than the last, the result is `depth`, as at the start. Memory is asked for
+ * The result follows the model's own scale slowly, and may leave 0 .. 1 a little. After a cut, and
+ * for a frame of another size than the last, it is `depth`, as at the start. Memory is asked for
  * where a frame has another size than the last and is larger than all before, and never else: about
- * 30 bytes a pixel.
+ * 20 bytes a pixel.
  *
  * APDEPTH_USAGE_ERROR    a null pointer.
  * APDEPTH_IMAGE_ERROR    a side below 2, a stride that is too small, depth with NaN or Inf: the
@@ -231,7 +231,7 @@ APDEPTH_API apdepth_status apdepth_stabilize(apdepth_stabilizer *stabilizer, con
 
 /* Frames since the start or the last cut, into `age`: 1 where the last result is that frame's own
  * depth, 0 before the first. What was fitted to one result, such as metres, about holds for the
- * next until it is 1 again. Fails for a null pointer alone (APDEPTH_USAGE_ERROR). */
+ * next, but no longer once it is 1. Fails for a null pointer alone (APDEPTH_USAGE_ERROR). */
 APDEPTH_API apdepth_status apdepth_stabilizer_age(const apdepth_stabilizer *stabilizer,
                                                   long long *age);
 

@@ -16,7 +16,7 @@ constexpr double kKept = 0.9, kTrust = 1.1;
 // Differences at which likeness falls to 1/e: of colours, of 255; and of depths.
 constexpr double kColour = 12.0, kDepth = 0.15;
 // The affine fit: residual at a quarter of the weight, rounds, fewest pixels, and the way home.
-constexpr double kResidual = 0.1, kFewest = 50, kHome = 0.05;
+constexpr double kResidual = 0.1, kFewest = 50, kHome = 0.3;
 constexpr int kRounds = 4;
 // A cut: a smaller share alike than the first; or than the second, and correlated less.
 constexpr double kAlike = 0.05, kFewAlike = 0.6, kCorrelated = 0.6;
@@ -231,6 +231,7 @@ void Stabilizer::blend(const float *depth, const Window &window, Shift moved, fl
     const auto trust = static_cast<float>(std::log(kTrust));
     const auto most = static_cast<float>(std::log(kKept));
     constexpr auto kUnit = static_cast<float>(-1 / (kDepth * kDepth));
+    const float nothing = exponential(kLeastLog);  // which a pixel gone wild could still multiply
     for (std::ptrdiff_t y = 0; y < height_; ++y) {
         const float *raw = depth + y * width_;
         float *const whole = depths_[now_].row(y);
@@ -255,7 +256,7 @@ void Stabilizer::blend(const float *depth, const Window &window, Shift moved, fl
             }
 #pragma omp simd
             for (std::ptrdiff_t x = 0; x < window.width; ++x)
-                now[x] += exponential(logs[x]) * (last[x] - now[x]);
+                now[x] += (exponential(logs[x]) - nothing) * (last[x] - now[x]);
         }
         std::memcpy(result + y * width_, whole, sizeof *whole * static_cast<std::size_t>(width_));
     }

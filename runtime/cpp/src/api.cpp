@@ -1,14 +1,12 @@
-// The C boundary: arguments are checked here, and exceptions end here.
+// Bundles from C: arguments are checked here.
 #include "apdepth.h"
 
-#include <algorithm>
 #include <cstddef>
-#include <exception>
 #include <limits>
 #include <memory>
-#include <new>
 #include <string>
 
+#include "boundary.hpp"
 #include "bundle.hpp"
 #include "error.hpp"
 #include "load.hpp"
@@ -22,39 +20,6 @@ struct apdepth_handle {
 
 namespace apdepth::detail {
 namespace {
-
-thread_local std::string last_error;
-
-apdepth_status fail(apdepth_status status, const char *message) noexcept {
-    try {
-        last_error = message;
-        std::replace(last_error.begin(), last_error.end(), '\0', ' ');
-    } catch (...) {  // no room even for the message
-        last_error.clear();
-    }
-    return status;
-}
-
-// Run `work`; whatever it throws becomes a status and this thread's last error.
-template <class Work>
-apdepth_status guarded(Work work) noexcept {
-    try {
-        work();
-        return APDEPTH_OK;
-    } catch (const Error &error) {
-        return fail(error.status, error.what());
-    } catch (const std::bad_alloc &) {
-        return fail(APDEPTH_MEMORY_ERROR, "no memory left: end other programs, or a smaller frame");
-    } catch (const std::exception &error) {
-        return fail(APDEPTH_INTERNAL_ERROR, error.what());
-    } catch (...) {
-        return fail(APDEPTH_INTERNAL_ERROR, "an exception of an unknown kind");
-    }
-}
-
-void require(const void *pointer, const char *name) {
-    if (pointer == nullptr) throw UsageError(std::string(name) + " is NULL");
-}
 
 Wanted wanted_of(const apdepth_options *given) {
     Wanted wanted;
@@ -152,7 +117,7 @@ apdepth_status apdepth_info(const apdepth_handle *model, apdepth_model_info *inf
     });
 }
 
-const char *apdepth_last_error(void) { return last_error.c_str(); }
+const char *apdepth_last_error(void) { return last_error(); }
 
 void apdepth_close(apdepth_handle *model) {
     guarded([&] { delete model; });

@@ -17,13 +17,13 @@ from apdepth_deploy.errors import ApDepthError
 from apdepth_deploy.machine.telemetry import switch_off
 
 if TYPE_CHECKING:
-    from apdepth_deploy.runtime import Fit, Predictor, fit_metres, load
+    from apdepth_deploy.runtime import Fit, Predictor, Stabilizer, fit_metres, load
 
 switch_off()  # before anybody imports what it is for
 
 __version__ = _version("apdepth-deploy") or "unknown"
 
-__all__ = ["ApDepthError", "Fit", "Predictor", "__version__", "fit_metres", "load"]
+__all__ = ["ApDepthError", "Fit", "Predictor", "Stabilizer", "__version__", "fit_metres", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from .choice import load
 from .engines.device_array import DeviceArray
 from .engines.onnxruntime_backend import open_chain
 from .metric.metres import Fit, fit_metres
+from .metric.stabilizer import Stabilizer
 from .predictor import Predictor
 
-__all__ = ["DeviceArray", "Fit", "Predictor", "fit_metres", "load", "open_chain"]
+__all__ = ["DeviceArray", "Fit", "Predictor", "Stabilizer", "fit_metres", "load", "open_chain"]

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -104,6 +105,16 @@ def orientation_of(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001 - whatever is wrong in there, the pixels are not
         return 1
     return value if isinstance(value, int) and value in range(1, 9) else 1
+
+
+def focal_35mm_of(image: Image.Image) -> float | None:
+    """EXIF's FocalLengthIn35mmFilm in mm; None where there is none, or 0: the camera's unknown."""
+    try:
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        value = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
+    except Exception:  # noqa: BLE001 - as for the orientation
+        return None
+    return value if 0 < value < math.inf else None
 
 
 # --- JPEG (ITU T.81, annex B) --------------------------------------------------------------------

@@ -50,19 +50,27 @@ _MARK = b"tEXt" + "\0".join(_SOFTWARE).encode()
 _HEAD = 100
 
 
-def write_depth(depth: DepthArray, folder: Path, stem: str) -> list[Path]:
+def write_depth(
+    depth: DepthArray,
+    folder: Path,
+    stem: str,
+    *,
+    metric: bool = False,
+    shown: tuple[float, float] | None = None,
+) -> list[Path]:
     """Write one depth map three ways, each file whole or not at all.
 
-    ``STEM_depth.png`` is uint16, round(depth x 65535); ``STEM_depth.npy`` float32 [H,W];
-    ``STEM_color.png`` a picture for people, stretched to the depth's own range.
+    ``STEM_depth.npy`` is float32 [H,W]; ``STEM_depth.png`` uint16: round(depth x 65535), or with
+    ``metric`` millimetres, 0 where they aren't known or don't fit; ``STEM_color.png`` a picture for
+    people, over ``shown``, or the depth's own range.
 
     Raises OutputError where a file can't be written.
     """
     paths = [folder / f"{stem}{ending}" for ending in ENDINGS]
     writers: tuple[Callable[[BinaryIO], None], ...] = (
-        lambda file: _write_png(to_uint16(depth), file),
+        lambda file: _write_png((to_millimetres if metric else to_uint16)(depth), file),
         lambda file: _write_npy(depth, file),
-        lambda file: _write_png(colorize(depth), file),
+        lambda file: _write_png(colorize(depth, shown), file),
     )
     for path, write in zip(paths, writers, strict=True):
         with atomic_file(path) as temporary, temporary.open("wb") as file:
@@ -107,11 +115,27 @@ def to_uint16(depth: DepthArray) -> NDArray[np.uint16]:
     return result
 
 
-def colorize(depth: DepthArray) -> NDArray[np.uint8]:
-    """float32 [H,W] -> uint8 RGB [H,W,3]: near warm and bright, far cold and dark."""
-    low, high = float(depth.min()), float(depth.max())
-    scale = (len(_COLOURS) - 1) / max(high - low, 1e-6)
+def to_millimetres(metres: DepthArray) -> NDArray[np.uint16]:
+    """float32 [H,W] metres -> uint16 [H,W] millimetres, 0 where they are NaN or above 65.535 m."""
+    result = np.zeros(metres.shape, dtype=np.uint16)
+    for rows in strips(*metres.shape):
+        scaled = np.rint(np.multiply(metres[rows], 1000.0, dtype=np.float64))
+        fits = (scaled > 0.0) & (scaled <= 65535.0)
+        result[rows][fits] = scaled[fits]
+    return result
+
+
+def colorize(depth: DepthArray, shown: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+    """float32 [H,W] -> uint8 RGB [H,W,3]: near warm and bright, far cold and dark, NaN black.
+
+    ``shown``: from which depth to which the colours go; by default the picture's own range.
+    """
+    low, high = shown or (np.fmin.reduce(depth, axis=None), np.fmax.reduce(depth, axis=None))
+    scale = (len(_COLOURS) - 1) / max(float(high) - float(low), 1e-6)
     result = np.empty((*depth.shape, 3), dtype=np.uint8)
     for rows in strips(*depth.shape):
-        result[rows] = _COLOURS[np.rint((depth[rows] - low) * scale).astype(np.intp)]
+        steps = ((depth[rows] - np.float32(low)) * np.float32(scale)).clip(0, len(_COLOURS) - 1)
+        known = np.isfinite(steps)
+        result[rows] = _COLOURS[np.rint(np.where(known, steps, 0)).astype(np.intp)]
+        result[rows][~known] = 0
     return result

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.pictures.decode import Picture, is_unsupported, open_picture
+from apdepth_deploy.pictures.decode import Picture, focal_35mm_of, is_unsupported, open_picture
 
 #: What a folder is searched for. The reader takes more kinds: see ``pictures``.
 SUFFIXES = frozenset(
@@ -32,11 +32,13 @@ DepthArray = NDArray[np.float32]
 
 class Reading(NamedTuple):
     """A picture as ``read_image`` gives it; the EXIF orientation that it was turned by, 1 = not at
-    all; and whether its file holds further pictures."""
+    all; whether its file holds further pictures; and EXIF's focal length in mm as for 35 mm film,
+    None where it isn't said."""
 
     image: ImageArray
     orientation: int
     several: bool
+    focal_35mm: float | None = None
 
 
 def read_image(path: Path) -> ImageArray:
@@ -93,9 +95,11 @@ def _read(path: Path) -> Reading:
                 f"too many pixels: {width}x{height}, and the limit is {MAX_PIXELS // 1000000} "
                 "million: make it smaller first"
             )
+        focal = focal_35mm_of(picture.image)
         image = _decode(picture)
         picture.image.close()  # its memory is not needed for turning
-        return Reading(_upright(image, picture.orientation), picture.orientation, picture.several)
+        image = _upright(image, picture.orientation)
+        return Reading(image, picture.orientation, picture.several, focal)
 
 
 def _decode(picture: Picture) -> ImageArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -65,6 +66,16 @@ def find_images(patterns: Iterable[str]) -> Found:
             place = match[0].parent.resolve() / match[0].name
             found[place] = min(match, found.get(place, match), key=_preference)
     return Found(_named(found.values()), notes)
+
+
+def in_natural_order(jobs: Iterable[Job]) -> list[Job]:
+    """By name, numbers by their value: frame_9 before frame_10."""
+    return sorted(jobs, key=lambda job: _natural(job.image))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    words = re.split(r"([0-9]+)", str(path))
+    return [(int(word) if word.isdecimal() else -1, word) for word in words]
 
 
 def _preference(match: tuple[Path, Path]) -> tuple[int, Path, Path]:

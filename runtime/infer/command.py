@@ -7,12 +7,25 @@ from typing import Annotated
 
 import typer
 
-from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.console import printable, say
+from apdepth_deploy.errors import UsageError
 
+from ..basis import (
+    Anchors,
+    CameraHeight,
+    CameraInfo,
+    Fov,
+    Intrinsics,
+    Pitch,
+    Roll,
+    basis_of,
+)
 from ..choice import load
-from ..feeds.search import find_images
+from ..each import tell
+from ..feeds.search import find_images, in_natural_order
+from ..metric.camera import camera_source
 from .folder import infer_folder
+from .state import open_stabilizer, save_stabilizer
 
 app = typer.Typer(add_completion=False)
 
@@ -35,12 +48,38 @@ def infer(
     checkpoint: Annotated[
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
+    sequence: Annotated[
+        bool, typer.Option(help="The pictures are one stream's, by their names: steady its depth.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="For --sequence: a file; what it holds is gone on with, and it is kept."),
+    ] = None,
+    anchors: Anchors = None,
+    camera_height: CameraHeight = None,
+    pitch: Pitch = None,
+    roll: Roll = None,
+    intrinsics: Intrinsics = None,
+    camera_info: CameraInfo = None,
+    fov: Fov = None,
+    shown: Annotated[
+        str | None, typer.Option("--range", help="near,far that the colours span, for all.")
+    ] = None,
 ) -> None:
     """Depth from pictures: 16-bit PNG, NPY and a colour PNG for each.
 
-    A picture that fails doesn't stop the others; it is named at the end and the exit code is 1.
+    Relative depth, 0 near to 1 far; with --anchors or --camera-height metres (the 16-bit PNG has
+    millimetres), and fits.jsonl says how well they are founded. A picture that fails doesn't stop
+    the others; it is named at the end and the exit code is 1.
     """
+    if state is not None and not sequence:
+        raise UsageError("--state is for --sequence: give both")
+    colours = None if shown is None else _two_numbers(shown)
+    camera = camera_source(intrinsics, camera_info, fov)
+    basis = basis_of(anchors, camera_height, pitch, roll, camera)
     found = find_images(images)
+    jobs = in_natural_order(found.jobs) if sequence else found.jobs
+    steady = open_stabilizer(state) if sequence else None
     for line in found.left_out:
         say(line)
     predictor = load(
@@ -52,17 +91,25 @@ def infer(
         checkpoint=checkpoint,
     )
     reason = predictor.reason
-    say(reason)
-    for warning in predictor.warnings:
-        say(f"warning: {warning}")
-    if Bundle.open(bundle).random_weights:
-        say("warning: the weights are random: this depth means nothing")
-    failures = infer_folder(predictor, found.jobs, output)
+    tell(predictor, bundle)
+    failures = infer_folder(predictor, jobs, output, basis, colours, steady)
+    if steady is not None and state is not None:
+        save_stabilizer(steady, state)
     for failure in failures:
         say(f"failed: {failure}")
     if predictor.reason != reason:
         say(predictor.reason)
-    done = len(found.jobs) - len(failures)
-    print(printable(f"{done} of {len(found.jobs)} pictures done, depth in {output}"))
+    done = len(jobs) - len(failures)
+    print(printable(f"{done} of {len(jobs)} pictures done, depth in {output}"))
     if failures:
         raise SystemExit(1)
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    try:
+        near, far = map(float, text.split(","))
+    except ValueError:
+        near = far = 0.0
+    if not near < far:
+        raise UsageError(f"--range is near,far with near below far, such as 0.5,10; not {text!r}")
+    return near, far

@@ -1,89 +1,59 @@
-"""Many pictures: their depth, one after the other, and going on after a failure."""
+"""Many pictures: their depth as files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
 from pathlib import Path
 
-import numpy as np
-from rich.progress import track
-
-from apdepth_deploy.console import is_terminal, quiet, say
-from apdepth_deploy.errors import BackendError, ImageError, OutputError, UsageError
-from apdepth_deploy.files import concerns_one_name, output_errors
+from apdepth_deploy.files import atomic_file
 from apdepth_deploy.pictures.depth import ENDINGS, write_depth
-from apdepth_deploy.pictures.image import DepthArray, read_picture
 
+from ..basis import Basis, metres_of
+from ..each import each, going_on, predict, read
 from ..feeds.search import Job
+from ..metric.stabilizer import Stabilizer
 from ..predictor import Predictor
 
+#: In the output folder: a line of JSON for each picture whose metres were asked for.
+FITS = "fits.jsonl"
 
-def infer_folder(predictor: Predictor, jobs: list[Job], output: Path) -> list[str]:
+
+def infer_folder(
+    predictor: Predictor,
+    jobs: list[Job],
+    output: Path,
+    basis: Basis | None = None,
+    shown: tuple[float, float] | None = None,
+    steady: Stabilizer | None = None,
+) -> list[str]:
     """Predict and write every job; returns a line for each picture that failed.
+
+    Args:
+        basis: what metres rest on, and then depth is in metres; shown: see ``write_depth``.
+        steady: the jobs are a stream in order, and its depth goes through this.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
     UsageError where a result would take the place of a picture.
     """
-    _spare_images(jobs, output)
-    with output_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for job in _with_progress(jobs):
-        try:
-            depth = _depth(predictor, job.image)
-            target = output / job.stem
-            write_depth(depth, target.parent, target.name)
-        except ImageError as error:
-            failures.append(str(error))
-        except OutputError as error:
-            if not concerns_one_name(error):
-                raise
-            failures.append(f"{job.image}: {error}")
-        except (MemoryError, BackendError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            failures.append(f"{job.image}: not enough memory for a picture of this size")
+    fits: list[str] = []
+
+    def one(job: Job) -> None:  # what it holds is gone before the next is read
+        picture = read(job.image)
+        depth = predict(predictor, picture, job.image)
+        if steady is not None:
+            depth = steady(picture.image, depth)
+        if basis is not None:
+            fit = basis(job, picture, depth)
+            fits.append(json.dumps({"picture": str(job.image), **fit.to_json()}))
+            depth = metres_of(fit, depth, job.image)
+        target = output / job.stem
+        write_depth(depth, target.parent, target.name, metric=basis is not None, shown=shown)
+
+    failures: list[str] = []
+    for job in each(jobs, output, ENDINGS):
+        with going_on(failures, job.image):
+            one(job)
+    if fits:
+        with atomic_file(output / FITS) as path:
+            path.write_text("".join(f"{line}\n" for line in fits), encoding="utf-8")
     return failures
-
-
-def _depth(predictor: Predictor, path: Path) -> DepthArray:
-    with quiet():  # libtiff prints what is wrong with a file; the exception says it, too
-        picture = read_picture(path)
-    if picture.several:
-        say(f"{path}: holds several pictures: the first is taken")
-    depth: DepthArray = predictor(picture.image)
-    if not np.isfinite(depth).all():
-        raise ImageError(f"{path}: depth has NaN or Inf; `verify` the bundle")
-    return depth
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Engines say it in their own words."""
-    words = ("bad_alloc", "out of memory", "allocate")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
-
-
-def _spare_images(jobs: list[Job], output: Path) -> None:
-    images = {job.image.resolve() for job in jobs}
-    for job in jobs:
-        for ending in ENDINGS:
-            if (output / f"{job.stem}{ending}").resolve() in images:
-                raise UsageError(
-                    f"{job.image}: its {job.stem}{ending} would take the place of a picture: "
-                    "choose another -o"
-                )
-
-
-def _with_progress(jobs: list[Job]) -> Iterable[Job]:
-    """A bar on a terminal, a line per picture elsewhere."""
-    if is_terminal():
-        from rich.console import Console
-
-        return track(jobs, description="depth", console=Console(stderr=True))
-    return _with_lines(jobs)
-
-
-def _with_lines(jobs: list[Job]) -> Iterator[Job]:
-    for number, job in enumerate(jobs, start=1):
-        say(f"[{number}/{len(jobs)}] {job.image}")
-        yield job

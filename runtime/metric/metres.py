@@ -27,8 +27,9 @@ SIGMA = 0.02, 0.02
 EDGE, EDGE_TRUST = 0.02, 0.1
 #: Anchors agree within so many sigmas, or so many times their spread where that is larger.
 _AGREE = 3.0
-#: Fits are not valid above this median error.
-_MOST_ERROR = 0.3
+#: Fits are not valid where fewer anchors agree, or with a larger median error. (A model's own
+#: error may set right anchors apart, too.)
+_LEAST_AGREE, _MOST_ERROR = 0.3, 0.3
 #: Metres are not known where their sigma is more than this share of them.
 MOST_UNSURE = 0.5
 
@@ -163,7 +164,7 @@ def fit_metres(depth: Depth, anchors: Any, field: bool = True) -> Fit:
 
 
 def _why_not(fit: Fit) -> str:
-    if 2 * fit.inliers < fit.anchors:
+    if fit.inliers < _LEAST_AGREE * fit.anchors:
         return f"only {fit.inliers} of {fit.anchors} anchors agree on a scale and a shift"
     if fit.median_error > _MOST_ERROR:
         return (

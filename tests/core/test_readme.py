@@ -38,6 +38,11 @@ def workplace(tmp_path_factory, micro_spec, write_hypersim):
     (folder / "photos").mkdir()
     photo = ROOT / "apdepth_deploy/data/bicycle.jpg"
     (folder / "photos" / "bicycle.jpg").write_bytes(photo.read_bytes())
+    (folder / "anchors").mkdir()
+    # As by a tape measure: the grass before the bicycle, the bicycle, and the hedge behind it.
+    places = [(1.2, 390, (150, 300, 450)), (1.8, 250, (240, 300)), (5.0, 60, (60, 130, 200))]
+    lines = [f"{x},{y},{z}" for z, y, columns in places for x in columns]
+    (folder / "anchors" / "bicycle.csv").write_text("\n".join(lines))
     (folder / "training").symlink_to(ROOT / "training")
     write_hypersim(folder / "RAW", 1)
     (folder / "metadata_images_split_scene_v1.csv").write_text(
@@ -60,6 +65,8 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     photo = read_image(workplace / "photos/bicycle.jpg")
     depth = np.load(workplace / "depth/bicycle_depth.npy")
     assert depth.shape == photo.shape[:2] and depth.dtype == np.float32
+    metres = np.load(workplace / "metres/bicycle_depth.npy")
+    assert metres.shape == depth.shape and 0.3 < np.nanmedian(metres) < 6.0
     bundle = Bundle.open(workplace / "bundle")
     depths = [r for r in records_of(bundle.manifest) if r.stage == "decoder"]
     assert {r.precision for r in depths} == {"fp32", "fp16"} and bundle.frame_shape == (1, 240, 320)

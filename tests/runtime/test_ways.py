@@ -72,6 +72,7 @@ print(json.dumps([code, sorted(entered), sorted(climbs)]))
     [
         "infer BUNDLE PLACE/photo_color.png -o PLACE/depth",
         "infer BUNDLE PLACE/photo_color.png -o PLACE/depth --backend openvino",
+        "points BUNDLE PLACE/photo_color.png --fov 60 -o PLACE/clouds",
         "profile BUNDLE --backend onnxruntime --backend openvino --runs 3 --html PLACE/report.html",
         "verify BUNDLE --checkpoint CHECKPOINT",
         "evaluate BUNDLE PLACE -o PLACE/scores",

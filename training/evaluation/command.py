@@ -13,8 +13,10 @@ from apdepth_deploy.errors import UsageError
 from apdepth_deploy.spec import ModelSource
 
 from ..data.eval_sets import EVAL_SETS, open_eval_set
+from ..data.paths import read_paths
 from .models import Model, is_bundle, open_bundle, open_checkpoint
 from .run import evaluate
+from .sequence import HELD, KINDS, evaluate_paths
 
 app = typer.Typer(add_completion=False)
 
@@ -42,14 +44,47 @@ def command(
     grid: Annotated[int, typer.Option(help="Frames in the picture grid.")] = 6,
     workers: Annotated[int, typer.Option(help="Threads that read ahead.")] = 2,
     bad_samples: Annotated[int, typer.Option(help="Bad samples to step over by name.")] = 10,
+    sequence: Annotated[
+        bool,
+        typer.Option(help="DATA is of `synthesize --path`: flicker, raw and stabilised."),
+    ] = False,
+    anchors: Annotated[
+        str | None,
+        typer.Option(help="Metres from so many drawn anchors, such as 32,128,512,rings."),
+    ] = None,
+    anchor_noise: Annotated[float, typer.Option(help="Of the distance.")] = 0.02,
+    anchor_outliers: Annotated[float, typer.Option(help="Share of anchors at random.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Measure depth against the truth: AbsRel and delta1 after alignment, as the paper does.
 
-    Run again, it goes on where it stopped.
+    Run again, it goes on where it stopped. With --sequence flicker along camera paths; with
+    --anchors metres as a robot gets them, from a few known distances.
     """
+    if anchors is not None and sequence:
+        raise UsageError("--anchors or --sequence: they are two evaluations")
     source = ModelSource(model, prior=prior, unet=unet, conventions=conventions)
+    if sequence:
+        if list_ is not None or limit is not None:
+            raise UsageError("--sequence takes all paths of a rendered set: no --list, no --limit")
+        paths = read_paths(data)
+        with steps() as progress:
+            opened = _open(source, backend, precision, height, width)
+            progress(opened.label)
+            results = evaluate_paths(opened, paths, output, progress)
+        print(json.dumps(results, indent=1) if as_json else paths_table(results))
+        return
     rules = open_eval_set(set_, data, list_, depth_scale)
+    if anchors is not None:
+        from .anchored import Drawing, evaluate_anchored
+
+        drawing = Drawing(tuple(anchors.split(",")), anchor_noise, anchor_outliers)
+        with steps() as progress:
+            opened = _open(source, backend, precision, height, width)
+            progress(opened.label)
+            results = evaluate_anchored(opened, rules, output, drawing, limit, progress)
+        print(json.dumps(results, indent=1) if as_json else anchored_table(results))
+        return
     with steps() as progress:
         opened = _open(source, backend, precision, height, width)
         progress(opened.label)
@@ -96,3 +131,29 @@ def results_table(results: dict[str, Any]) -> str:
     numbers = [results[key] for key in ("abs_rel", "delta1", "boundary_f1", "plane_abs_rel")]
     counts = [str(results["frames"]), str(len(results["skipped"]))]
     return table(headers, [[results["set"], *counts, *(f"{number:.4f}" for number in numbers)]])
+
+
+def anchored_table(results: dict[str, Any]) -> str:
+    """AbsRel of metres by the number of anchors, for people."""
+    headers = ["anchors", "scale and shift", "with the field", "without a model", "known"]
+    rows = []
+    for count, one in results["anchors"].items():
+        numbers = [f"{one[way]:.4f}" for way in ("line", "field", "interpolated")]
+        rows.append([count, *numbers, f"{one['known']:.0%}"])
+    return table(headers, rows)
+
+
+def paths_table(results: dict[str, Any]) -> str:
+    """Camera paths' results, for people: raw -> stabilised."""
+    headers = ["path", "kind", "frames", "flicker", "ratio"]
+    headers += [f"AbsRel, fit {name.replace('_', ' ')}" for name in HELD]
+    rows = []
+    mean = {**results, "path": "mean", "kind": "", "ratio": results["flicker_ratio"]}
+    for record in (*results["paths"], mean):
+        raw, stable = (record["flicker"][kind] for kind in KINDS)
+        cells = [f"{raw:.4f} -> {stable:.4f}", f"{record.get('ratio', stable / raw):.2f}"]
+        for name in HELD:
+            pair = record[f"abs_rel_{name}"]
+            cells.append(" -> ".join(f"{pair[kind]:.4f}" for kind in KINDS))
+        rows.append([record["path"], record["kind"], str(record["frames"]), *cells])
+    return table(headers, rows)

@@ -10,7 +10,7 @@ import typer
 
 from apdepth_deploy.console import steps
 
-from .dataset import Settings, synthesize
+from .dataset import PATHS, Settings, synthesize
 
 app = typer.Typer(add_completion=False)
 
@@ -26,6 +26,10 @@ def command(
     seed: Annotated[int, typer.Option(help="Draws all scenes.")] = 0,
     spp: Annotated[int, typer.Option(help="Light paths a pixel: more is slower, finer.")] = 4,
     views: Annotated[int, typer.Option(help="Frames of each scene.")] = 1,
+    path: Annotated[
+        str | None,
+        typer.Option(help=f"The views follow a moving camera: {', '.join(PATHS)}."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Render rooms, table-tops and streets with exact depth. Run again, it goes on."""
@@ -34,5 +38,7 @@ def command(
 
     frames = {"train": train, "val": val, "test": test}
     with steps() as progress:
-        synthesize(output, Settings(seed, height, width, spp, views), frames, workers, progress)
+        synthesize(
+            output, Settings(seed, height, width, spp, views, path), frames, workers, progress
+        )
     print(f"wrote {output}")

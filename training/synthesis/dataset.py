@@ -4,6 +4,9 @@
     DATA/SPLIT/list.txt         "rgb depth" lines, written when the split is complete
     DATA/SPLIT/000012_0_rgb.png     scene 12, view 0: uint8 sRGB
     DATA/SPLIT/000012_0_depth.png   uint16 millimetres along the optical axis; 0 = sky
+    DATA/SPLIT/000012_path.json     of a camera's path: the kind, "intrinsics" fx, fy, cx, cy (pixel
+                                    centres at whole numbers), and in "poses" a 4x4 for each view,
+                                    camera (x right, y down, z forward) to world, metres
 
 A scene follows from seed, split and number alone: splits share none, and a larger set holds the
 smaller ones.
@@ -21,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -33,11 +36,16 @@ from apdepth_deploy.files import atomic_file, sweep
 
 from ..data.text import read_text
 
+if TYPE_CHECKING:
+    from .scenes import View
+
 SCHEMA_VERSION = 1
 #: Raised with every change that makes other pictures of the same seed.
 GENERATOR = 2
 #: In the order of rendering: what is short and looked at first comes first. Part of the seed.
 SPLITS = ("test", "val", "train")
+#: How a camera may move through a scene: ``paths.py``.
+PATHS = ("handheld", "pan", "drive", "cut", "enter")
 _MILLIMETRES = 1000.0
 
 
@@ -50,6 +58,7 @@ class Settings:
         height, width: in pixels.
         spp: light paths a pixel, before they are denoised: more take longer and keep finer detail.
         views: frames of one scene, each from elsewhere: they share the time that building it takes.
+        path: one of ``PATHS``, on which the views of a scene follow each other; None = on none.
     """
 
     seed: int = 0
@@ -57,12 +66,15 @@ class Settings:
     width: int = 256
     spp: int = 4
     views: int = 1
+    path: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 16 or min(self.spp, self.views) < 1 or self.seed < 0:
             raise UsageError(
                 "height and width must be at least 16, spp and views at least 1, seed at least 0"
             )
+        if self.path is not None and (self.path not in PATHS or self.views < 2):
+            raise UsageError(f"a path is one of {', '.join(PATHS)}, and takes 2 --views or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +108,8 @@ def synthesize(
     frames = {split: count for split, count in frames.items() if count}
     if not frames:
         raise UsageError("no split has a frame: give --train, --val or --test more than 0")
+    if settings.path and any(count % settings.views for count in frames.values()):
+        raise UsageError("a path is rendered whole: --train, --val, --test in multiples of --views")
     _write_manifest(folder, settings, frames)
     spawn = multiprocessing.get_context("spawn")  # Mitsuba's threads don't survive a fork
     with ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) as pool:
@@ -127,7 +141,13 @@ def _paths(job: _Job, view: int) -> tuple[Path, Path]:
     return stem.with_name(stem.name + "_rgb.png"), stem.with_name(stem.name + "_depth.png")
 
 
+def _path_file(job: _Job) -> Path:
+    return job.folder / job.split / f"{job.scene:06d}_path.json"
+
+
 def _is_done(job: _Job) -> bool:
+    if job.settings.path and not _path_file(job).is_file():
+        return False
     return all(path.is_file() for view in range(job.views) for path in _paths(job, view))
 
 
@@ -179,18 +199,37 @@ def _pace(done: int, scenes: int, seconds: float) -> str:
 
 def _render_job(job: _Job) -> None:
     """One scene's frames to files, the depth last: what has depth is whole."""
+    from .paths import render_path
     from .render import render_scene, use_threads
 
     use_threads(1)
     settings = job.settings
     seed = (settings.seed, SPLITS.index(job.split), job.scene)
     size = settings.height, settings.width
-    for view, frame in enumerate(render_scene(seed, job.views, size, settings.spp)):
+    if settings.path is None:
+        frames = render_scene(seed, job.views, size, settings.spp)
+    else:
+        frames = render_path(seed, settings.path, job.views, size, settings.spp)
+    for view, frame in enumerate(frames):
         rgb, depth = _paths(job, view)
         millimetres = (frame.depth * _MILLIMETRES).round().astype(np.uint16)
         for path, values in ((rgb, frame.image), (depth, millimetres)):
             with atomic_file(path) as temporary:
                 Image.fromarray(values).save(temporary, format="PNG")
+    if settings.path is not None:
+        _write_path(job, [frame.view for frame in frames])
+
+
+def _write_path(job: _Job, views: list[View]) -> None:
+    height, width = job.settings.height, job.settings.width
+    focal = width / 2 / np.tan(np.radians(views[0].fov) / 2)
+    found = {
+        "path": job.settings.path,
+        "intrinsics": [focal, focal, (width - 1) / 2, (height - 1) / 2],
+        "poses": [view.pose().tolist() for view in views],
+    }
+    with atomic_file(_path_file(job)) as temporary:
+        temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 def _write_manifest(folder: Path, settings: Settings, frames: Mapping[str, int]) -> None:

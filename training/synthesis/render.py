@@ -26,10 +26,12 @@ class Frame:
     """One rendered frame.
 
     Attributes:
+        view: from where.
         image: uint8 [H,W,3] sRGB.
         depth: float32 [H,W], metres along the optical axis at the pixels' centres; 0 = sky.
     """
 
+    view: View
     image: ImageArray
     depth: DepthArray
 
@@ -49,21 +51,26 @@ def render_scene(seed: tuple[int, ...], views: int, size: tuple[int, int], spp: 
         spp: light paths per pixel.
     """
     rng = np.random.default_rng(seed)
-    design = DESIGNS[rng.choice(len(DESIGNS), p=[d.share for d in DESIGNS])]
-    world = World(rng)
-    draw = design.build(world)
+    design, world, draw = draw_scene(rng)
     scene = world.scene()
     frames = []
     for number in range(views):
-        view, depth = _find_view(scene, design, draw, rng, size)
+        view, depth = find_view(scene, design, draw, rng, size)
         light = denoise(render_light(scene, view, size, spp, design.max_depth, number))
         # Exposed for what stands there, or for all that is seen: then the sky keeps its colour.
         lit = (depth > 0) | (rng.random() < 0.5)
-        frames.append(Frame(develop(light, lit), depth))
+        frames.append(Frame(view, develop(light, exposure(light, lit)), depth))
     return frames
 
 
-def _find_view(
+def draw_scene(rng: np.random.Generator) -> tuple[Design, World, Views]:
+    """A kind of scene, its things, and what draws places to look from."""
+    design = DESIGNS[rng.choice(len(DESIGNS), p=[d.share for d in DESIGNS])]
+    world = World(rng)
+    return design, world, design.build(world)
+
+
+def find_view(
     scene: mi.Scene, design: Design, draw: Views, rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[View, DepthArray]:
     """The first view that isn't blocked; the least blocked of ``_TRIES`` where all are."""
@@ -128,12 +135,7 @@ def _cosine(fov: float, size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _sensor(view: View, size: tuple[int, int], sampler: Plugin, rfilter: Plugin) -> mi.Sensor:
-    roll = np.radians(view.roll)
-    origin, target = np.array(view.origin), np.array(view.target)
-    axis = (target - origin) / np.linalg.norm(target - origin)
-    side = np.cross(axis, [0, 0, 1])
-    side /= np.linalg.norm(side)
-    up = np.cos(roll) * np.cross(side, axis) + np.sin(roll) * side
+    up = -view.pose()[:3, 1]
     film = {
         "type": "hdrfilm",
         "height": size[0],
@@ -163,10 +165,15 @@ def _render(
     return np.array(image, dtype=np.float32)
 
 
-def develop(light: NDArray[np.float32], lit: NDArray[np.bool_]) -> ImageArray:
-    """Linear radiance [H,W,3] to uint8 sRGB; the upper quartile over ``lit`` [H,W] becomes 0.65."""
+def exposure(light: NDArray[np.float32], lit: NDArray[np.bool_]) -> float:
+    """The factor by which the upper quartile over ``lit`` [H,W] becomes 0.65 of white."""
     brightness = light[lit] @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
-    exposed = light * (0.65**2.2 / max(float(np.quantile(brightness, 0.75)), 1e-6))
+    return float(0.65**2.2 / max(float(np.quantile(brightness, 0.75)), 1e-6))
+
+
+def develop(light: NDArray[np.float32], factor: float) -> ImageArray:
+    """Linear radiance [H,W,3], times the exposure, to uint8 sRGB."""
+    exposed = light * factor
     curve = 1.055 * np.maximum(exposed, 0.0031308) ** (1 / 2.4) - 0.055
     srgb = np.where(exposed <= 0.0031308, exposed * 12.92, curve)
     image: ImageArray = (np.clip(srgb, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -16,6 +16,7 @@ from apdepth_deploy.training.synthesis.objects.world import Place, World
 from apdepth_deploy.training.synthesis.render import (
     denoise,
     develop,
+    exposure,
     render_depth,
     render_light,
     render_scene,
@@ -104,7 +105,7 @@ def test_light_falls_from_above_and_the_exposure_follows() -> None:
     assert top > 1.5 * front > 0
     lit = light.sum(-1) > 0
     for brightness in (1.0, 100.0):
-        image = develop(light * brightness, lit)
+        image = develop(light * brightness, exposure(light * brightness, lit))
         assert np.quantile(image[lit] / 255.0, 0.75) == pytest.approx(0.65, abs=0.03)
 
 

@@ -60,7 +60,8 @@ def test_it_is_what_training_reads(rendered: Path) -> None:
             assert sample.depth[sample.valid].min() > 0 and sample.depth.max() < 60
             assert sample.image.std() > 5
     manifest = json.loads((rendered / "manifest.json").read_text())
-    assert manifest["settings"] == {"seed": 0, "height": 24, "width": 32, "spp": 1, "views": 1}
+    settings = {"seed": 0, "height": 24, "width": 32, "spp": 1, "views": 1, "path": None}
+    assert manifest["settings"] == settings
     assert manifest["frames"] == {"train": 3, "val": 1, "test": 2}
 
 

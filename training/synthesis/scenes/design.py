@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..objects.world import World
 
@@ -18,6 +19,18 @@ class View:
     target: tuple[float, float, float]
     roll: float
     fov: float
+
+    def pose(self) -> NDArray[np.float64]:
+        """4x4, camera to world, metres: the camera's axes x right, y down, z forward."""
+        roll = np.radians(self.roll)
+        origin, target = np.array(self.origin), np.array(self.target)
+        axis = (target - origin) / np.linalg.norm(target - origin)
+        side = np.cross(axis, [0, 0, 1])
+        side /= np.linalg.norm(side)
+        up = np.cos(roll) * np.cross(side, axis) + np.sin(roll) * side
+        pose = np.eye(4)
+        pose[:3] = np.stack([np.cross(axis, up), -up, axis, origin], axis=1)
+        return pose
 
 
 #: Draws one more view of a scene; some look into a wall, and are passed over.

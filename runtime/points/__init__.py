@@ -1,0 +1,1 @@
+"""``apdepth-deploy points``: joins feeds, a predictor, cameras and clouds."""

@@ -1,0 +1,95 @@
+"""``apdepth-deploy points``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apdepth_deploy.console import printable, say
+
+from ..basis import (
+    Anchors,
+    CameraHeight,
+    CameraInfo,
+    Fov,
+    Intrinsics,
+    Pitch,
+    Roll,
+    basis_of,
+)
+from ..choice import load
+from ..each import tell
+from ..feeds.search import find_images
+from ..metric.camera import camera_source
+from ..metric.points import Relief
+from .folder import points_folder
+from .recording import recording
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def points(
+    bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
+    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or quoted globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the clouds.")],
+    intrinsics: Intrinsics = None,
+    camera_info: CameraInfo = None,
+    fov: Fov = None,
+    anchors: Anchors = None,
+    camera_height: CameraHeight = None,
+    pitch: Pitch = None,
+    roll: Roll = None,
+    near: Annotated[float, typer.Option(help="Without metres: z of relative depth 0.")] = 1.0,
+    far: Annotated[float, typer.Option(help="Without metres: z of relative depth 1.")] = 4.0,
+    ratio: Annotated[
+        float, typer.Option(help="Steps of z beyond this part of it are edges.")
+    ] = 0.04,
+    every: Annotated[int, typer.Option(help="Take each so many-th pixel and row.")] = 1,
+    rerun: Annotated[
+        Path | None, typer.Option(help="FILE.rrd: write a recording for Rerun, too.")
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt-rtx, tensorrt, torch.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")
+    ] = None,
+) -> None:
+    """Points in space from pictures: a PLY with colours for each.
+
+    The camera is the first of --intrinsics, --camera-info and --fov that is given; else it is read
+    from each picture's EXIF. A picture that fails doesn't stop the others; it is named at the end
+    and the exit code is 1.
+    """
+    found = find_images(pictures)
+    for line in found.left_out:
+        say(line)
+    source = camera_source(intrinsics, camera_info, fov)
+    basis = basis_of(anchors, camera_height, pitch, roll, source)
+    shape = Relief(near, far)
+    with recording(rerun) as log:
+        predictor = load(bundle, backend, device=device, precision=precision)
+        tell(predictor, bundle)
+        say(f"camera: {source.note}")
+        if basis is None:
+            say(f"{shape}: its form is to look at, its lengths and angles mean nothing")
+        failures = points_folder(
+            predictor,
+            found.jobs,
+            output,
+            source,
+            basis or shape,
+            ratio=ratio,
+            every=every,
+            log=log,
+        )
+    for failure in failures:
+        say(f"failed: {failure}")
+    done = len(found.jobs) - len(failures)
+    print(printable(f"{done} of {len(found.jobs)} pictures done, points in {output}"))
+    if failures:
+        raise SystemExit(1)

@@ -201,6 +201,32 @@ void frames_of_any_size() {
     }
 }
 
+// Under the sanitizers above all.
+void whatever_is_given_metres_are_above_0_or_unknown() {
+    const float odd[] = {kNan, kInf, -kInf, 3e38f, -3e38f, 1e-40f, 0.0f, -1.0f};
+    apdepth::Metric metric;
+    for (unsigned seed = 0; seed < 400; ++seed) {
+        Numbers numbers(seed);
+        const auto below = [&](int most) { return static_cast<int>(numbers.uniform(0, most)); };
+        const double share = seed % 4 * 0.1;
+        const auto pick = [&](double low, double high) {
+            return numbers.uniform(0, 1) < share ? odd[below(8)]
+                                                 : static_cast<float>(numbers.uniform(low, high));
+        };
+        const int height = 2 + below(50), width = 2 + below(50);
+        std::vector<float> depth(static_cast<std::size_t>(height * width));
+        for (float &value : depth) value = pick(0, 1);
+        std::vector<apdepth_anchor> anchors;
+        for (int i = below(60); i > 0; --i)
+            anchors.push_back({pick(-1, width), pick(-1, height), pick(0.5, 5), pick(-0.1, 1)});
+        const apdepth_fit_result fit = metric.fit({depth, height, width}, anchors);
+        CHECK((fit.valid == 0) == (fit.why[0] != '\0') && fit.inliers <= fit.anchors);
+        CHECK(fit.anchors <= static_cast<int>(anchors.size()));
+        for (const float z : metric.metres({depth, height, width}))
+            CHECK(std::isnan(z) || (fit.valid != 0 && z > 0.0f && z < kInf));
+    }
+}
+
 void metres_may_take_the_place_of_depth() {
     const Scene scene(120, 160);
     apdepth::Metric metric;
@@ -311,6 +337,7 @@ int main() {
     metres_end_where_the_anchors_no_longer_tell();
     a_sigma_says_whom_to_believe();
     frames_of_any_size();
+    whatever_is_given_metres_are_above_0_or_unknown();
     metres_may_take_the_place_of_depth();
     a_fit_with_a_field_is_of_its_frame_alone();
     wrong_arguments_are_refused_and_change_nothing();

@@ -17,8 +17,8 @@ constexpr double kSigma = 0.02, kSigmaShare = 0.02;
 constexpr double kEdge = 0.02, kEdgeTrust = 0.1;
 // Anchors agree within so many sigmas, or so many times their spread where that is larger.
 constexpr double kAgree = 3.0;
-// Fits are not valid above this median error.
-constexpr double kMostError = 0.3;
+// Fits are not valid where fewer anchors agree, or with a larger median error.
+constexpr double kLeastAgree = 0.3, kMostError = 0.3;
 // Metres are not known where their sigma is more than this share of them.
 constexpr double kMostUnsure = 0.5;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -167,7 +167,7 @@ void Metric::judge() {
     found_.median_error = median(off_.data(), off_.size());
     line_.covariance(d_, found_.covariance);
     reach(median(reached_.data(), reached_.size()));
-    if (2 * off_.size() < d_.size())
+    if (found_.inliers < kLeastAgree * found_.anchors)
         Sentence(why_) << "only " << found_.inliers << " of " << found_.anchors
                        << " anchors agree on a scale and a shift";
     else if (found_.median_error > kMostError)

@@ -31,6 +31,8 @@ _EDGE, _PULL = 0.02, 20.0
 #: e: f sinks to a third over some 22 fine cells.
 _SINK = 0.002
 _FOLDS = 4
+#: Fewer anchors don't tell whom to trust.
+_LEAST = 16
 #: Anchors used at most, and those of them that vote on the others.
 _MOST, _JUDGES = 1024, 256
 #: Neighbours asked; how near in relative depth they are of one surface; the share that suffices.
@@ -208,7 +210,7 @@ def fit_field(
     if len(x) > _MOST:
         some = np.arange(_MOST) * len(x) // _MOST
         x, y, d, rho, trust = x[some], y[some], d[some], rho[some], trust[some]
-    if len(x) < 2 * _FOLDS:
+    if len(x) < _LEAST:
         return None
     shape = depth.shape[0], depth.shape[1]
     coarse = make_grid(depth, COARSE)

@@ -11,7 +11,8 @@ the part of a pixel e by which L lies off its frame:
     a, b     R(p) = a L(p - n) + b by least squares over every fourth pixel with the weights exp(q),
              then three times exp(q) / (1 + (r / 0.1)^2)^2, r the residual of the time before: L is
              the steadier, so errors are taken to lie in R
-    s, t     1/a and -b/a, drawn by 5 % towards 1 and 0, so that what adds up can't run away
+    s, t     1/a and -b/a, drawn by 30 % towards 1 and 0: so L follows the model's own scale within
+             some thirty frames, and nothing can add up
     N        s R + t
     w        min(0.9, 1.1 exp(q - (L(p - n) - N)^2 / 0.15^2))
     output   N + w (L(p - n) - N); N where the last picture saw nothing
@@ -40,7 +41,7 @@ _KEPT, _TRUST = 0.9, 1.1
 #: Differences at which likeness falls to 1/e: of colours, of 255; and of depths.
 _COLOUR, _DEPTH = 12.0, 0.15
 #: The affine fit: residual at a quarter of the weight, rounds, fewest pixels, and the way home.
-_RESIDUAL, _ROUNDS, _FEWEST, _HOME = 0.1, 4, 50, 0.05
+_RESIDUAL, _ROUNDS, _FEWEST, _HOME = 0.1, 4, 50, 0.3
 #: A cut: a smaller share alike than the first; or than the second, and correlated less.
 _ALIKE, _FEW_ALIKE, _CORRELATED = 0.05, 0.6, 0.6
 
@@ -51,8 +52,8 @@ Window = tuple[int, int, int, int]
 class Stabilizer:
     """Steadier relative depth of one stream, frame after frame; one for each stream.
 
-    It keeps the scale of the stream's first frame as far as it can: the result may leave 0 .. 1 a
-    little, and what was fitted to one result (metres) about holds for the next until ``age`` is 1.
+    The result follows the model's own scale slowly, and may leave 0 .. 1 a little: what was fitted
+    to one result (metres) about holds for the next, but no longer once ``age`` is 1.
     """
 
     def __init__(self) -> None:
@@ -149,8 +150,9 @@ class Stabilizer:
         """``new`` [H,W] becomes the output; ``likeness`` is [H/2,W/2], logarithms."""
         change, weight, rows = self._buffers(new.shape)
         np.subtract(last, new, out=change)
-        np.multiply(change, change, out=weight)
-        weight *= np.float32(-1 / _DEPTH**2)
+        with np.errstate(over="ignore"):  # too far apart for float32 is far enough
+            np.multiply(change, change, out=weight)
+            weight *= np.float32(-1 / _DEPTH**2)
         _add_doubled(weight, likeness + np.float32(math.log(_TRUST)), rows)
         np.minimum(weight, np.float32(math.log(_KEPT)), out=weight)
         np.exp(weight, out=weight)

@@ -87,7 +87,7 @@ def by_the_algebra(stream: Stream, moves: list[tuple[int, int]]) -> np.ndarray:
         for _ in range(4):
             a, b = np.polyfit(xs, ys, 1, w=np.sqrt(weight))
             weight = np.exp(likeness) / (1 + ((ys - a * xs - b) / 0.1) ** 2) ** 2
-        scale, shift = 0.95 / a + 0.05, 0.95 * -b / a
+        scale, shift = 0.7 / a + 0.3, 0.7 * -b / a
         new = scale * raw + shift
         keep = np.minimum(0.9, 1.1 * np.exp(q - (moved - new) ** 2 / 0.15**2))
         last = np.where(np.isfinite(q), new + keep * (moved - new), new)
@@ -190,7 +190,7 @@ def test_scale_and_shift_that_jump_are_taken_back() -> None:
     before, after = (
         np.std(d[10:], axis=0).mean() for d in ([d for _, d in jumping], steadied(jumping))
     )
-    assert after < 0.15 * before
+    assert after < 0.25 * before
 
 
 def test_the_scale_neither_shrinks_nor_runs_away() -> None:
@@ -223,6 +223,15 @@ def test_flat_pictures_and_flat_depth_are_no_trouble() -> None:
     for value in (0.5, 0.5, 0.51):
         result = steady(np.full((*SIZE, 3), 90, np.uint8), np.full(SIZE, value, np.float32))
     assert np.ptp(result) < 1e-6 and 0.49 < result[0, 0] < 0.52
+
+
+def test_a_pixel_gone_wild_is_gone_in_the_next_frame() -> None:
+    stream = crops([(40, 60)] * 12)
+    stream[6][1][50, 50] = 1e30
+    results = steadied(stream)
+    assert results[6][50, 50] > 1e29
+    np.testing.assert_allclose(results[7][50, 50], stream[7][1][50, 50], atol=0.02)
+    assert np.abs(results[7] - steadied(stream[:6])[-1])[52:].max() < 0.02
 
 
 def test_a_saved_state_goes_on_where_it_was() -> None:

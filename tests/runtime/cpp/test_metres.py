@@ -157,7 +157,7 @@ def test_metres_are_those_of_python(metric: Metric) -> None:
     assert valid > 180 and with_field > 100  # not the same because there are none
 
 
-@pytest.mark.parametrize("count", [8, 1024, 1025, 10_000])
+@pytest.mark.parametrize("count", [15, 16, 1024, 1025, 10_000])
 @pytest.mark.parametrize("shape", [(480, 640), (640, 480)])
 def test_metres_of_a_cameras_frame(metric: Metric, shape: tuple[int, int], count: int) -> None:
     rng = np.random.default_rng(count)
@@ -167,7 +167,7 @@ def test_metres_of_a_cameras_frame(metric: Metric, shape: tuple[int, int], count
     z[: count // 5] *= rng.uniform(0.3, 3, count // 5)
     anchors = np.stack([x, y, z, np.zeros(count)], axis=1).astype(np.float32)
     valid, with_field = compare(metric, depth, anchors, field=True)
-    assert valid and (with_field or count == 8)
+    assert valid and (with_field or count < 100) and not (with_field and count < 16)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ namespace {
 // w of an anchor that nothing speaks against; e, by which the field sinks to 0 away from anchors.
 constexpr double kPull = 20.0, kSink = 0.002;
 constexpr std::size_t kFolds = 4;
+// Fewer anchors don't tell whom to trust.
+constexpr std::size_t kLeast = 16;
 // Anchors that vote on the others.
 constexpr std::size_t kJudges = 256;
 // Neighbours asked; how near in relative depth they are of one surface; the share that suffices.
@@ -111,7 +113,7 @@ double Field::share_of(const Residuals &left, const Doubles &pulls, const Double
 
 bool Field::fit(const float *depth, Shape picture, const Residuals &left) {
     const std::size_t count = left.size();
-    if (count < 2 * kFolds) return false;
+    if (count < kLeast) return false;
     place(depth, picture, kCoarse, left);
     for (Doubles &pulls : pulls_) pulls.resize(count);
     // Of all alike, of those that neighbours vote for, and of those that the others' membrane doesn't

@@ -2,9 +2,9 @@
 
     python benchmarks/anchors.py RENDERED [RGBD:UNITS ...] [--frames 40]
 
-RENDERED is a set of ``synthesize`` (its test frames), RGBD a folder of ``NAME_color``/``NAME_depth``
-pairs with so many stored units in a metre. `tiny`, fp32, 240x320, on ONNX Runtime. Writes
-``results/anchors.json`` and draws ``docs/images/anchors.svg``.
+RENDERED is a set of ``synthesize`` (its test frames), RGBD a folder of ``NAME_color`` and
+``NAME_depth`` pairs with so many stored units in a metre. `tiny`, fp32, 240x320, on ONNX Runtime.
+Writes ``results/anchors.json`` and draws ``docs/images/anchors.svg``.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ def _table(scored: dict[str, Any]) -> str:
 
 def _draw(rendered: dict[str, Any]) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, (share, scored) in zip(
-        figure.subplots(1, 3, sharey=True), rendered.items(), strict=True
-    ):
+    panels = figure.subplots(1, len(rendered), sharey=True)
+    for axes, (share, scored) in zip(panels, rendered.items(), strict=True):
         counts = [count for count in COUNTS if count != "rings"]
         for way, words in WAYS.items():
             numbers = [scored["anchors"][count][way] for count in counts]

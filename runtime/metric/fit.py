@@ -2,10 +2,10 @@
 
 Residuals are in units of each anchor's own sigma: r = (s d + t - z) / sigma. First a consensus: of
 lines through pairs of anchors the one with the least sum of min(r^2, T^2), at the smallest
-tolerance T at which half of the anchors agree. Then Tukey's biweight, w = (1 - (r / c k)^2)^2
-inside of c k, by weighted least squares until nothing moves; k is the spread of those that agree,
-1.5 times their median |r| (Huber and Ronchetti, Robust Statistics, 2009, ch. 7). No random
-numbers: pairs come from a fixed sequence.
+tolerance T at which half of the anchors agree, and some more where they are few. Then Tukey's
+biweight, w = (1 - (r / c k)^2)^2 inside of c k, by weighted least squares until nothing moves; k is
+the spread of those that agree, 1.5 times their median |r| (Huber and Ronchetti, Robust Statistics,
+2009, ch. 7). No random numbers: pairs come from a fixed sequence.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 _PAIRS, _JUDGES = 400, 200
 #: T, smallest first: what the sensor promises, and coarser where the model's own error is larger.
 _TOLERANCES = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
+#: So many must agree: half of them, and what may agree by chance where they are few.
+_HALF, _CHANCE, _MOST_NEEDED = 0.5, 0.7, 0.75
 #: Tukey's constant: 95 % of the efficiency of least squares where noise is Gaussian.
 _TUKEY = 4.685
 #: Rounds at most, and those that measure the spread anew: in all of them it would dwindle.
@@ -84,10 +86,11 @@ def _consensus(d: Floats, z: Floats, sigma: Floats) -> tuple[float, float, float
         return None
     judges = np.arange(min(len(d), _JUDGES)) * len(d) // min(len(d), _JUDGES)
     r = np.abs(np.outer(scale, d[judges]) + shift[:, None] - z[judges]) / sigma[judges]
+    enough = min(_HALF + _CHANCE / np.sqrt(len(d)), _MOST_NEEDED) * len(judges)
     for tolerance in _TOLERANCES:
         cost = np.square(np.minimum(r, tolerance)).sum(axis=1)
         best = int(cost.argmin())
-        if 2 * np.count_nonzero(r[best] < tolerance) >= len(judges):
+        if np.count_nonzero(r[best] < tolerance) >= enough:
             break
     return float(scale[best]), float(shift[best]), tolerance
 

@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kPairs = 400, kJudges = 200;
 // T, smallest first: what the sensor promises, and coarser where the model's own error is larger.
 constexpr double kTolerances[] = {2.5, 5.0, 10.0, 20.0, 40.0, 80.0};
+// So many must agree: half of them, and what may agree by chance where they are few.
+constexpr double kHalf = 0.5, kChance = 0.7, kMostNeeded = 0.75;
 // Tukey's constant.
 constexpr double kTukey = 4.685;
 // Rounds at most, and those that measure the spread anew.
@@ -121,6 +123,9 @@ bool Line::consensus(const Doubles &d, const Doubles &z) {
     const std::size_t lines = scales_.size(), count = d.size();
     if (lines == 0) return false;
     const std::size_t judges = std::min(count, kJudges);
+    const double share =
+        std::min(kHalf + kChance / std::sqrt(static_cast<double>(count)), kMostNeeded);
+    const double enough = share * static_cast<double>(judges);
     cost_.reserve(kPairs);
     std::size_t best = 0;
     for (const double tolerance : kTolerances) {
@@ -146,7 +151,7 @@ bool Line::consensus(const Doubles &d, const Doubles &z) {
             const double r = (scales_[best] * d[at] + shifts_[best] - z[at]) * inverse_[at];
             agree += std::abs(r) < tolerance ? 1 : 0;
         }
-        if (2 * agree >= judges) break;
+        if (static_cast<double>(agree) >= enough) break;
     }
     scale = scales_[best], shift = shifts_[best];
     return true;

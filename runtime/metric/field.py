@@ -77,7 +77,8 @@ def make_grid(depth: NDArray[np.float32], cells: int) -> Grid:
     h, w = cell_count(height, height, width, cells), cell_count(width, height, width, cells)
     rows = ((np.arange(h) + 0.5) * height / h).astype(int)
     columns = ((np.arange(w) + 0.5) * width / w).astype(int)
-    d = np.nan_to_num(depth[rows[:, None], columns].astype(np.float64))
+    d = depth[rows[:, None], columns].astype(np.float64)
+    d[~np.isfinite(d)] = 0.0
     scale = (FINE / cells) * _EDGE
     return Grid(
         (h, w), _conductance(np.diff(d, axis=1), scale), _conductance(np.diff(d, axis=0), scale)

@@ -79,7 +79,7 @@ class Fit:
                 )
             over = self.field.over()
             z *= np.exp(over, out=over)
-        z[~(z > 0.0)] = np.nan
+        z[~((z > 0.0) & (z < np.inf))] = np.nan
         low, high = self.reach
         if low > 0.0 or high < 1.0:
             z[(depth < np.float32(low)) | (depth > np.float32(high))] = np.nan
@@ -227,9 +227,10 @@ def read_bilinear(depth: Depth, x: Floats, y: Floats) -> Floats:
     column = np.minimum(x.astype(np.intp), width - 2)
     row = np.minimum(y.astype(np.intp), height - 2)
     right, down = x - column, y - row
-    upper = depth[row, column] * (1.0 - right) + depth[row, column + 1] * right
-    lower = depth[row + 1, column] * (1.0 - right) + depth[row + 1, column + 1] * right
-    read: Floats = upper * (1.0 - down) + lower * down
+    with np.errstate(invalid="ignore"):  # beside an infinite pixel it is NaN
+        upper = depth[row, column] * (1.0 - right) + depth[row, column + 1] * right
+        lower = depth[row + 1, column] * (1.0 - right) + depth[row + 1, column + 1] * right
+        read: Floats = upper * (1.0 - down) + lower * down
     return read
 
 
@@ -245,4 +246,5 @@ def _edge_trust(depth: Depth, x: Floats, y: Floats) -> Floats:
         for right in (-1, 0, 1):
             near = depth[np.minimum(row + down, height - 1), np.minimum(column + right, width - 1)]
             low, high = np.fmin(low, near), np.fmax(high, near)
-    return np.where(high - low > EDGE * span, EDGE_TRUST, 1.0)
+    with np.errstate(invalid="ignore"):  # among infinite pixels there is no edge
+        return np.where(high - low > EDGE * span, EDGE_TRUST, 1.0)

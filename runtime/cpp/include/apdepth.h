@@ -22,9 +22,10 @@
  * Frames   uint8 RGB, three bytes a pixel, rows from the top. They must have the graph's own size:
  *          nothing is resized here. Export at your camera's size, or resize before.
  * Depth    float32, affine-invariant, 0 = nearest .. 1 = farthest in the frame.
+ * Metres   float32, along the optical axis, from depth and anchors: apdepth_metric, below.
  * Threads  Every function may be called from any thread. One handle may be shared by threads that
  *          infer at the same time. apdepth_close is the exception: no other call on that handle may
- *          be running or follow.
+ *          be running or follow. An apdepth_metric or apdepth_stabilizer is one thread's at a time.
  * Errors   Functions return APDEPTH_OK or what failed; apdepth_last_error() says why and what mends
  *          it. A call that failed wrote nothing that counts. No exception leaves the library.
  * Memory   Nothing of yours is read or written after a call returns, except that device memory
@@ -184,6 +185,109 @@ APDEPTH_API const char *apdepth_last_error(void);
 
 /* Free the handle and its engine; waits for what apdepth_infer_async queued. NULL is no error. */
 APDEPTH_API void apdepth_close(apdepth_handle *model);
+
+/* ---- Metres: relative depth, and pixels whose distance is known.
+ *
+ * Depth of an affine-invariant model says what is nearer and what is farther; its 0 and 1 move with
+ * what is in the picture. Metres need a scale and a shift of each frame's own, fitted to anchors:
+ * pixels whose distance a LiDAR, a time-of-flight or stereo camera, or a SLAM map knows. What no
+ * scale and shift can mend is mended near the anchors by a smooth field that ends at depth's edges:
+ *
+ *     metres = (scale * depth + shift) * exp(field)
+ *
+ *     apdepth_metric *metric = NULL;
+ *     if (apdepth_metric_new(&metric) != APDEPTH_OK) return 1;
+ *     apdepth_anchor anchors[] = {{120.0f, 80.5f, 2.41f, 0.0f}, {310.0f, 95.0f, 5.02f, 0.05f}, ...};
+ *     apdepth_fit_result fit;
+ *     if (apdepth_fit(metric, depth, height, width, anchors, count, NULL, &fit) != APDEPTH_OK)
+ *         fprintf(stderr, "%s\n", apdepth_last_error());
+ *     else if (!fit.valid)
+ *         fprintf(stderr, "no metres: %s\n", fit.why);
+ *     apdepth_metres(metric, depth, height, width, metres);   all NaN where the fit isn't valid
+ *     apdepth_metric_close(metric);
+ *
+ * Depth may come from anywhere: no bundle needs to be open. Any size of 2 x 2 or more will do.
+ */
+
+/* The fit of one frame after the other, and the memory that it works in: memory is asked for only
+ * where a frame has more pixels, or more anchors, than any before it. Belongs to one thread at a
+ * time. */
+typedef struct apdepth_metric apdepth_metric;
+
+/* A pixel whose distance is known. Those that can't be used are left out: not finite, z not above
+ * 0, a sigma below 0, outside of the frame, or where depth isn't finite. */
+typedef struct apdepth_anchor {
+    float x, y;  /* in pixels: x right, y down, centres at whole numbers */
+    float z;     /* metres along the optical axis */
+    float sigma; /* how sure, in metres; 0 (the default): 0.02 + 2 % of z */
+} apdepth_anchor;
+
+/* How to fit. Zero stands for the default: start from `apdepth_fit_options options = {0};`. */
+typedef struct apdepth_fit_options {
+    /* Not 0: scale and shift alone, which may then be applied to frames of another size. */
+    int skip_field;
+} apdepth_fit_options;
+
+/* What the anchors told. NaN stands where a number isn't known. */
+typedef struct apdepth_fit_result {
+    int valid;            /* not 0: apdepth_metres gives metres */
+    int anchors;          /* how many could be used */
+    int inliers;          /* how many of them agree; 40 % may be wrong */
+    double scale;         /* metres for the whole range of depth, above 0 */
+    double shift;         /* metres at depth 0 */
+    double covariance[4]; /* of (scale, shift), row by row */
+    double median_error;  /* median |scale d + shift - z| / z of the inliers */
+    double reach[2];      /* depth from .. to for which the anchors tell: metres are NaN beyond */
+    double
+        held_out_error; /* median |log error| of the field where anchors were left out of it; NaN:
+                            * there is no field, for it wouldn't help there, or wasn't asked for */
+    const char *why;    /* why it isn't valid, in a sentence, or "". Belongs to the handle, until
+                            * its next fit */
+} apdepth_fit_result;
+
+/* Make a handle, to be closed by apdepth_metric_close. `out` receives it, or NULL.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer.
+ */
+APDEPTH_API apdepth_status apdepth_metric_new(apdepth_metric **out);
+
+/* The options that apdepth_fit takes for NULL: all zeros. */
+APDEPTH_API apdepth_fit_options apdepth_default_fit_options(void);
+
+/* Fit scale, shift and field of one frame. The same input gives the same fit.
+ *
+ * depth          float32 [height][width] without gaps, as apdepth_infer gives it; NaN where it isn't
+ *                known.
+ * anchors        `count` of them, in any order; NULL where there are none.
+ * options        how, or NULL for the defaults.
+ * fit            receives what was found; NULL where only the metres count.
+ *
+ * Anchors that tell nothing (fewer than two, all at one depth, of another picture) are no error:
+ * fit->valid is 0 and fit->why says it. After an error the handle has no fit, or the one before.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer, a count below 0.
+ * APDEPTH_IMAGE_ERROR    a side below 2, or a frame that no memory holds.
+ */
+APDEPTH_API apdepth_status apdepth_fit(apdepth_metric *metric, const float *depth, int height,
+                                       int width, const apdepth_anchor *anchors, int count,
+                                       const apdepth_fit_options *options, apdepth_fit_result *fit);
+
+/* Metres by the handle's last fit.
+ *
+ * depth          float32 [height][width] without gaps: of the frame that was fitted, or, where the
+ *                fit has no field, of one that looks alike.
+ * metres         receives float32 [height][width] along the optical axis. NaN where they aren't
+ *                known: depth is NaN or beyond the fit's reach, metres wouldn't be above 0, or the
+ *                fit isn't valid. May be `depth` itself.
+ *
+ * APDEPTH_USAGE_ERROR    a null pointer, or no fit yet.
+ * APDEPTH_IMAGE_ERROR    another size than the fit's, where it has a field; a side below 2.
+ */
+APDEPTH_API apdepth_status apdepth_metres(apdepth_metric *metric, const float *depth, int height,
+                                          int width, float *metres);
+
+/* Free the handle. NULL is no error. */
+APDEPTH_API void apdepth_metric_close(apdepth_metric *metric);
 
 /* ---- Stable over time, and points: plain arrays, no bundle.
  *

@@ -4,12 +4,17 @@
 //     apdepth::Predictor predictor("bundle");
 //     std::vector<float> depth = predictor(apdepth::ImageView{rgb, height, width});
 //
+//     apdepth::Metric metric;
+//     const apdepth_fit_result fit = metric.fit({depth, height, width}, anchors);
+//     std::vector<float> metres = metric.metres({depth, height, width});  // NaN where not known
+//
 //     apdepth::Stabilizer stabilizer;  // one for each stream
 //     depth = stabilizer({rgb, height, width}, depth);
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -123,6 +128,77 @@ class Predictor {
     }
 
     std::unique_ptr<apdepth_handle, Close> model_;
+};
+
+// Relative depth of somebody else's, float32 without gaps.
+struct Depth {
+    Depth(const float *pixels, int rows, int columns)
+        : data(pixels), size(size_of(rows, columns)), height(rows), width(columns) {}
+    // Of as many values as there are pixels.
+    Depth(const std::vector<float> &depth, int rows, int columns)
+        : Depth(depth.data(), rows, columns) {
+        if (depth.size() != size)
+            throw Error(APDEPTH_IMAGE_ERROR, "depth has another size than height * width floats");
+    }
+
+    const float *data;
+    std::size_t size;
+    int height;
+    int width;
+
+  private:
+    static std::size_t size_of(int height, int width) {
+        return height > 0 && width > 0
+                   ? static_cast<std::size_t>(height) * static_cast<std::size_t>(width)
+                   : 0;
+    }
+};
+
+// Metres from anchors, of one frame after the other: see apdepth_metric. For one thread at a time.
+// Its functions throw Error, and std::bad_alloc for memory that they return.
+class Metric {
+  public:
+    Metric() {
+        apdepth_metric *made = nullptr;
+        check(apdepth_metric_new(&made));
+        metric_.reset(made);
+    }
+
+    // `why` lives until the next fit. Anchors that tell nothing are no error, but not `valid`.
+    apdepth_fit_result fit(const Depth &depth, const apdepth_anchor *anchors, int count,
+                           const apdepth_fit_options &options = {}) {
+        apdepth_fit_result found;
+        check(apdepth_fit(metric_.get(), depth.data, depth.height, depth.width, anchors, count,
+                          &options, &found));
+        return found;
+    }
+    apdepth_fit_result fit(const Depth &depth, const std::vector<apdepth_anchor> &anchors,
+                           const apdepth_fit_options &options = {}) {
+        if (anchors.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+            throw Error(APDEPTH_USAGE_ERROR, "there are more anchors than an int counts");
+        return fit(depth, anchors.data(), static_cast<int>(anchors.size()), options);
+    }
+
+    // float32 [height][width], NaN where not known.
+    std::vector<float> metres(const Depth &depth) {
+        std::vector<float> found(depth.size);
+        metres(depth, found);
+        return found;
+    }
+
+    // The same into memory of the caller's, of height * width floats; may be that of depth.
+    void metres(const Depth &depth, DepthView metres) {
+        if (metres.size() < depth.size)
+            throw Error(APDEPTH_USAGE_ERROR, "metres have less room than height * width floats");
+        check(apdepth_metres(metric_.get(), depth.data, depth.height, depth.width, metres.data()));
+    }
+
+  private:
+    struct Close {
+        void operator()(apdepth_metric *metric) const noexcept { apdepth_metric_close(metric); }
+    };
+
+    std::unique_ptr<apdepth_metric, Close> metric_;
 };
 
 namespace detail {

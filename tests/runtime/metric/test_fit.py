@@ -149,6 +149,14 @@ def test_depth_that_is_not_known_gives_neither_anchors_nor_metres() -> None:
     np.testing.assert_array_equal(np.isnan(fit.metres(depth)), np.isnan(depth))
 
 
+def test_infinite_depth_is_not_known_either() -> None:
+    depth = RAMP.copy()
+    depth[20:40], depth[30] = np.inf, -np.inf
+    fit = fit_metres(depth, draw(200, 6, noise=0.01))
+    assert fit.valid and fit.anchors < 200
+    np.testing.assert_array_equal(np.isnan(fit.metres(depth)), np.isinf(depth))
+
+
 def test_metres_end_where_they_would_be_behind_the_camera() -> None:
     fit = fit_metres(RAMP, draw(50, 7, scale=4.0, shift=-1.0)[25:], field=False)
     assert fit.valid and fit.shift == pytest.approx(-1.0, abs=0.2)

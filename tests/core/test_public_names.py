@@ -38,7 +38,10 @@ def public_names() -> str:
     parts = [
         ("Python: what a program may import", python_names()),
         ("Command line: verbs, arguments and options", command_line()),
-        ("C: include/apdepth.h", c_names((ROOT / "runtime/cpp/include/apdepth.h").read_text())),
+        *(
+            (f"C: include/{name}", c_names((ROOT / "runtime/cpp/include" / name).read_text()))
+            for name in ("apdepth.h", "apdepth_metric.h")
+        ),
         ("Bundle: fields of manifest.json that readers check", manifest_fields()),
     ]
     return "\n".join(

@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/apdepth)
 install(TARGETS apdepth EXPORT apdepth)
-install(FILES include/apdepth.h include/apdepth.hpp TYPE INCLUDE)
+install(FILES include/apdepth.h include/apdepth_metric.h include/apdepth.hpp TYPE INCLUDE)
 install(EXPORT apdepth NAMESPACE apdepth:: FILE apdepthTargets.cmake DESTINATION ${package_folder})
 configure_package_config_file(cmake/apdepthConfig.cmake.in apdepthConfig.cmake
   INSTALL_DESTINATION ${package_folder})

@@ -145,8 +145,9 @@ def test_only_the_c_api_leaves_the_library(cpp_build: Path) -> None:
         [nm, "-D", "--defined-only", library], capture_output=True, text=True, check=True
     )
     names = {line.split()[-1].partition("@")[0] for line in listed.stdout.splitlines()}
-    header = (Path(__file__).parents[3] / "runtime/cpp/include/apdepth.h").read_text()
-    declared = set(re.findall(r"^APDEPTH_API[^;]*?(apdepth_\w+)\(", header, re.MULTILINE))
+    headers = (Path(__file__).parents[3] / "runtime/cpp/include").glob("*.h")
+    text = "\n".join(header.read_text() for header in headers)
+    declared = set(re.findall(r"^APDEPTH_API[^;]*?(apdepth_\w+)\(", text, re.MULTILINE))
     assert names - {"APDEPTH_0"} == declared
     assert library.resolve().name == f"libapdepth.so.{version('apdepth-deploy')}"
 

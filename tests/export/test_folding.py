@@ -122,7 +122,7 @@ def test_an_export_tells_what_was_not_folded(micro_spec, tmp_path):
     assert folding["applied"] == [name for name in ALL if name not in left]
 
 
-def test_a_new_fold_is_a_function_and_a_line(monkeypatch, bare_checkpoint, tmp_path):
+def test_a_new_fold_is_a_function_and_a_line(monkeypatch, micro_spec):
     """As docs/architecture.md says where it goes; here the line is added from outside."""
 
     def values_doubled_before_half_the_output(model: ApDepth) -> None:
@@ -139,10 +139,16 @@ def test_a_new_fold_is_a_function_and_a_line(monkeypatch, bare_checkpoint, tmp_p
         yield from known(model)
 
     monkeypatch.setattr(folding, "folds_of", one_more)
-    words = [str(bare_checkpoint), "--precision", "fp32", "--height", "64", "--width", "64"]
-    assert main(["export", *words, "-o", str(tmp_path / "bundle")]) == 0  # verified, too
-    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
-    assert manifest["folding"]["applied"][0] == "values_doubled_before_half_the_output"
+    spec = without_prior(micro_spec)
+    model, images = ApDepth.from_spec(spec), noise(1, 64, 64)
+    expected = model(images)
+    before = [m.to_v.weight.clone() for m in model.unet.modules() if isinstance(m, Attention)]
+    assert fold(model).applied[0] == "values_doubled_before_half_the_output"
+    after = [m.to_v.weight for m in model.unet.modules() if isinstance(m, Attention)]
+    assert after and torch.equal(after[0], 2 * before[0])
+    torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-5)
+    record = folding_record(spec, (1, 64, 64), wanted=True)
+    assert record["applied"][0] == "values_doubled_before_half_the_output"
 
 
 def test_a_unet_that_takes_more_than_a_timestep_keeps_it(micro_spec):

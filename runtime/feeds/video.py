@@ -80,11 +80,12 @@ def open_video(path: Path) -> Iterator[Video]:
 
 
 def _reason(error: Any) -> str:
+    words = error.strerror
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, ValueError):  # FFmpeg's "invalid data"
-        return f"no video, or damaged or truncated: {error.strerror}"
-    return f"can't be opened: {error.strerror}"
+        return f"no video, or damaged or truncated: {words}"
+    return f"can't be opened: {words}"
 
 
 class Video:

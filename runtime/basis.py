@@ -13,6 +13,7 @@ from apdepth_deploy.pictures.image import DepthArray, Reading
 
 from .feeds.anchors import ENDINGS, find_anchors, read_anchors
 from .feeds.search import Job
+from .feeds.video import is_video
 from .metric.camera import Camera, CameraSource
 from .metric.ground import fit_ground, up_vector
 from .metric.metres import Fit, fit_metres, no_fit
@@ -64,12 +65,24 @@ def basis_of(
     )
 
 
+def need_camera(
+    jobs: list[Job], intrinsics: str | None, camera_info: Path | None, fov: float | None
+) -> None:
+    """Raises UsageError where there are videos and no option says what their camera is."""
+    videos = [job for job in jobs if is_video(job.image)]
+    if videos and intrinsics is None and camera_info is None and fov is None:
+        raise UsageError(
+            f"{videos[0]}: a video doesn't say what its camera is: give --intrinsics, "
+            "--camera-info or --fov"
+        )
+
+
 def camera_of(camera: CameraSource, picture: Reading, job: Job) -> Camera:
     """A picture's own. Raises ImageError where it has none."""
     try:
         return camera.of(picture)
     except ImageError as error:
-        raise ImageError(f"{job.image}: {error}") from error
+        raise ImageError(f"{job}: {error}") from error
 
 
 def _from_files(folder: Path, job: Job, depth: DepthArray) -> Fit:
@@ -80,8 +93,8 @@ def _from_files(folder: Path, job: Job, depth: DepthArray) -> Fit:
     return fit_metres(depth, read_anchors(path, (depth.shape[0], depth.shape[1])))
 
 
-def metres_of(fit: Fit, depth: DepthArray, path: Path) -> DepthArray:
+def metres_of(fit: Fit, depth: DepthArray, job: Job) -> DepthArray:
     """float32 [H,W]. Raises ImageError, with the reason, where the fit isn't valid."""
     if not fit.valid:
-        raise ImageError(f"{path}: no metres: {fit.why}")
+        raise ImageError(f"{job}: no metres: {fit.why}")
     return fit.metres(depth)

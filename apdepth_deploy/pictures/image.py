@@ -98,7 +98,7 @@ def _read(path: Path) -> Reading:
         focal = focal_35mm_of(picture.image)
         image = _decode(picture)
         picture.image.close()  # its memory is not needed for turning
-        image = _upright(image, picture.orientation)
+        image = upright(image, picture.orientation)
         return Reading(image, picture.orientation, picture.several, focal)
 
 
@@ -157,8 +157,8 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _upright(image: ImageArray, orientation: int) -> ImageArray:
-    """EXIF 2.3, tag 0x0112."""
+def upright(image: ImageArray, orientation: int) -> ImageArray:
+    """uint8 [H,W,3] as it is stored -> as it is meant: EXIF 2.3, tag 0x0112, 1 to 8."""
     turned = image.swapaxes(0, 1) if orientation >= 5 else image
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1

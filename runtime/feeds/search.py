@@ -1,4 +1,4 @@
-"""Which pictures are meant by files, folders and globs, and how their results are called."""
+"""Which pictures and videos are meant by files, folders and globs, and what results are called."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from apdepth_deploy.folders import walk
 from apdepth_deploy.pictures.depth import is_result
 from apdepth_deploy.pictures.image import SUFFIXES
 
+from .video import SUFFIXES as VIDEO_SUFFIXES
+from .video import is_video
+
 #: Pictures that a folder is not searched for: some can't be read, some are rarely photos.
 _OTHER_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".j2k", ".jxl", ".tga", ".psd", ".exr", ".hdr"}
@@ -23,10 +26,25 @@ _OTHER_SUFFIXES = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One picture and the name of its results, relative to the output folder."""
+    """A picture or a video, and the name of its results, relative to the output folder.
+
+    Attributes:
+        frame: of a video, which one, from 0; ``stem`` is then that frame's own.
+        seconds: when that frame is shown; None where it is none.
+    """
 
     image: Path
     stem: str
+    frame: int | None = None
+    seconds: float | None = None
+
+    def at(self, frame: int, seconds: float) -> Job:
+        """A video's frame, whose results lie in a folder of the video's name."""
+        return Job(self.image, f"{self.stem}/{frame:06d}", frame, seconds)
+
+    def __str__(self) -> str:
+        """As messages call it."""
+        return str(self.image) + ("" if self.frame is None else f", frame {self.frame}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +58,10 @@ class Found:
 def find_images(patterns: Iterable[str]) -> Found:
     """Files as they are, folders by known endings (with sub-folders, linked ones too), globs.
 
-    In folders, hidden files and results of earlier runs are left out. Results are named by the
-    picture's stem, with its ending where two would be the same. A picture that is named twice is
-    taken once, by the name that tells more of its folders.
+    In folders, hidden files and results of earlier runs are left out, and videos, which are taken
+    where a name or a glob says so. Results are named by the picture's stem, with its ending where
+    two would be the same. A picture that is named twice is taken once, by the name that tells more
+    of its folders.
 
     Raises UsageError where a pattern matches nothing, or two results would have one name.
     """
@@ -98,7 +117,20 @@ def _named(found: Iterable[tuple[Path, Path]]) -> list[Job]:
             f"two pictures would write {twice[0]}_depth.png: run them apart, or name the folder "
             "that holds both and not a glob: results keep a folder's tree"
         )
+    _spare_frames(jobs)
     return jobs
+
+
+def _spare_frames(jobs: list[Job]) -> None:
+    """Raises UsageError where a picture's results could be those of a video's frame."""
+    videos = {job.stem: job.image for job in jobs if is_video(job.image)}
+    for job in jobs:
+        folder, name = Path(job.stem).parent.as_posix(), Path(job.stem).name
+        if videos and folder in videos and name.isdecimal():
+            raise UsageError(
+                f"{job.image} and a frame of {videos[folder]} would write {job.stem}_depth.png: "
+                "run them apart"
+            )
 
 
 def _expand(pattern: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]:
@@ -139,10 +171,12 @@ def _hidden(name: str, left_out: Counter[str]) -> bool:
 
 def _is_wanted(file: Path, left_out: Counter[str]) -> bool:
     suffix = file.suffix.lower()
-    if suffix not in SUFFIXES | _OTHER_SUFFIXES or _hidden(file.name, left_out):
+    if suffix not in SUFFIXES | _OTHER_SUFFIXES | VIDEO_SUFFIXES or _hidden(file.name, left_out):
         return False
     if suffix in _OTHER_SUFFIXES:
         left_out[f"{suffix} (not searched for)"] += 1
+    elif suffix in VIDEO_SUFFIXES:
+        left_out["videos (name them outright)"] += 1
     elif not file.is_file():
         left_out["links to nothing, or no files"] += 1
     elif is_result(file):

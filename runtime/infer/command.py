@@ -19,10 +19,12 @@ from ..basis import (
     Pitch,
     Roll,
     basis_of,
+    need_camera,
 )
 from ..choice import load
-from ..each import tell
+from ..each import FramesEvery, done_line, tell
 from ..feeds.search import find_images, in_natural_order
+from ..feeds.video import is_video
 from ..metric.camera import camera_source
 from .folder import infer_folder
 from .state import open_stabilizer, save_stabilizer
@@ -33,7 +35,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def infer(
     bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
-    images: Annotated[list[str], typer.Argument(help="Pictures, folders, or quoted globs.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Pictures, videos, folders, or quoted globs.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the depth.")],
     backend: Annotated[
         str, typer.Option(help="auto, onnxruntime, openvino, tensorrt-rtx, tensorrt, torch.")
@@ -49,12 +53,14 @@ def infer(
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
     sequence: Annotated[
-        bool, typer.Option(help="The pictures are one stream's, by their names: steady its depth.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Steady depth: of each video (default), of the pictures as one stream."),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(help="For --sequence: a file; what it holds is gone on with, and it is kept."),
     ] = None,
+    frames_every: FramesEvery = 1,
     anchors: Anchors = None,
     camera_height: CameraHeight = None,
     pitch: Pitch = None,
@@ -66,7 +72,7 @@ def infer(
         str | None, typer.Option("--range", help="near,far that the colours span, for all.")
     ] = None,
 ) -> None:
-    """Depth from pictures: 16-bit PNG, NPY and a colour PNG for each.
+    """Depth from pictures and videos' frames: 16-bit PNG, NPY and a colour PNG for each.
 
     Relative depth, 0 near to 1 far; with --anchors or --camera-height metres (the 16-bit PNG has
     millimetres), and fits.jsonl says how well they are founded. A picture that fails doesn't stop
@@ -78,6 +84,10 @@ def infer(
     camera = camera_source(intrinsics, camera_info, fov)
     basis = basis_of(anchors, camera_height, pitch, roll, camera)
     found = find_images(images)
+    if camera_height is not None:
+        need_camera(found.jobs, intrinsics, camera_info, fov)
+    if state is not None and any(is_video(job.image) for job in found.jobs):
+        raise UsageError("--state is for pictures: each video is a stream of its own")
     jobs = in_natural_order(found.jobs) if sequence else found.jobs
     steady = open_stabilizer(state) if sequence else None
     for line in found.left_out:
@@ -92,15 +102,23 @@ def infer(
     )
     reason = predictor.reason
     tell(predictor, bundle)
-    failures = infer_folder(predictor, jobs, output, basis, colours, steady)
+    failures = infer_folder(
+        predictor,
+        jobs,
+        output,
+        basis,
+        colours,
+        steady,
+        steady_videos=sequence is not False,
+        frames_every=frames_every,
+    )
     if steady is not None and state is not None:
         save_stabilizer(steady, state)
     for failure in failures:
         say(f"failed: {failure}")
     if predictor.reason != reason:
         say(predictor.reason)
-    done = len(jobs) - len(failures)
-    print(printable(f"{done} of {len(jobs)} pictures done, depth in {output}"))
+    print(printable(f"{done_line(jobs, failures)}, depth in {output}"))
     if failures:
         raise SystemExit(1)
 

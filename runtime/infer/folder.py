@@ -1,4 +1,4 @@
-"""Many pictures: their depth as files."""
+"""Many pictures and videos: their depth as files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pathlib import Path
 
 from apdepth_deploy.files import atomic_file
 from apdepth_deploy.pictures.depth import ENDINGS, write_depth
+from apdepth_deploy.pictures.image import Reading
 
 from ..basis import Basis, metres_of
-from ..each import each, going_on, predict, read
+from ..each import each, going_on, predict
 from ..feeds.search import Job
+from ..feeds.video import is_video
 from ..metric.stabilizer import Stabilizer
 from ..predictor import Predictor
+from ..stream import Stream
 
-#: In the output folder: a line of JSON for each picture whose metres were asked for.
+#: In the output folder: a line of JSON for each picture or frame whose metres were asked for.
 FITS = "fits.jsonl"
 
 
@@ -25,34 +28,39 @@ def infer_folder(
     basis: Basis | None = None,
     shown: tuple[float, float] | None = None,
     steady: Stabilizer | None = None,
+    *,
+    steady_videos: bool = True,
+    frames_every: int = 1,
 ) -> list[str]:
-    """Predict and write every job; returns a line for each picture that failed.
+    """Predict and write every job; returns a line for each that failed.
 
     Args:
         basis: what metres rest on, and then depth is in metres; shown: see ``write_depth``.
-        steady: the jobs are a stream in order, and its depth goes through this.
+        steady: the pictures are a stream in order, and its depth goes through this.
+        steady_videos: whether each video's depth goes through a ``Stabilizer`` of its own.
+        frames_every: see ``each``.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
-    UsageError where a result would take the place of a picture.
+    UsageError as ``each`` does.
     """
     fits: list[str] = []
 
-    def one(job: Job) -> None:  # what it holds is gone before the next is read
-        picture = read(job.image)
-        depth = predict(predictor, picture, job.image)
-        if steady is not None:
-            depth = steady(picture.image, depth)
+    def one(job: Job, picture: Reading, stream: Stream) -> None:
+        depth = stream.depth(picture.image, predict(predictor, picture, job))
         if basis is not None:
-            fit = basis(job, picture, depth)
-            fits.append(json.dumps({"picture": str(job.image), **fit.to_json()}))
-            depth = metres_of(fit, depth, job.image)
+            fit = stream.fit(basis(job, picture, depth), job)
+            fits.append(json.dumps(stream.told(fit, job)))
+            depth = metres_of(fit, depth, job)
         target = output / job.stem
         write_depth(depth, target.parent, target.name, metric=basis is not None, shown=shown)
 
     failures: list[str] = []
-    for job in each(jobs, output, ENDINGS):
-        with going_on(failures, job.image):
-            one(job)
+    for job, pictures in each(jobs, output, ENDINGS, failures, frames_every):
+        stream = Stream.of_video(steady_videos) if is_video(job.image) else Stream(steady)
+        for at, picture in pictures:
+            with going_on(failures, at):
+                one(at, picture, stream)
+            del picture  # before the next is read
     if fits:
         with atomic_file(output / FITS) as path:
             path.write_text("".join(f"{line}\n" for line in fits), encoding="utf-8")

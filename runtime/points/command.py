@@ -18,9 +18,10 @@ from ..basis import (
     Pitch,
     Roll,
     basis_of,
+    need_camera,
 )
 from ..choice import load
-from ..each import tell
+from ..each import FramesEvery, done_line, tell
 from ..feeds.search import find_images
 from ..metric.camera import camera_source
 from ..metric.points import Relief
@@ -33,7 +34,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def points(
     bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
-    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, or quoted globs.")],
+    pictures: Annotated[
+        list[str], typer.Argument(help="Pictures, videos, folders, or quoted globs.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the clouds.")],
     intrinsics: Intrinsics = None,
     camera_info: CameraInfo = None,
@@ -48,6 +51,7 @@ def points(
         float, typer.Option(help="Steps of z beyond this part of it are edges.")
     ] = 0.04,
     every: Annotated[int, typer.Option(help="Take each so many-th pixel and row.")] = 1,
+    frames_every: FramesEvery = 1,
     rerun: Annotated[
         Path | None, typer.Option(help="FILE.rrd: write a recording for Rerun, too.")
     ] = None,
@@ -59,7 +63,7 @@ def points(
         str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")
     ] = None,
 ) -> None:
-    """Points in space from pictures: a PLY with colours for each.
+    """Points in space from pictures and videos' frames: a PLY with colours for each.
 
     The camera is the first of --intrinsics, --camera-info and --fov that is given; else it is read
     from each picture's EXIF. A picture that fails doesn't stop the others; it is named at the end
@@ -68,6 +72,7 @@ def points(
     found = find_images(pictures)
     for line in found.left_out:
         say(line)
+    need_camera(found.jobs, intrinsics, camera_info, fov)
     source = camera_source(intrinsics, camera_info, fov)
     basis = basis_of(anchors, camera_height, pitch, roll, source)
     shape = Relief(near, far)
@@ -85,11 +90,11 @@ def points(
             basis or shape,
             ratio=ratio,
             every=every,
+            frames_every=frames_every,
             log=log,
         )
     for failure in failures:
         say(f"failed: {failure}")
-    done = len(found.jobs) - len(failures)
-    print(printable(f"{done} of {len(found.jobs)} pictures done, points in {output}"))
+    print(printable(f"{done_line(found.jobs, failures)}, points in {output}"))
     if failures:
         raise SystemExit(1)

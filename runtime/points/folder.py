@@ -1,17 +1,20 @@
-"""Many pictures: their points as files."""
+"""Many pictures and videos: their points as files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from apdepth_deploy.errors import ImageError
+from apdepth_deploy.pictures.image import Reading
 
 from ..basis import Basis, camera_of, metres_of
-from ..each import each, going_on, predict, read
+from ..each import each, going_on, predict
 from ..feeds.search import Job
+from ..feeds.video import is_video
 from ..metric.camera import Camera, CameraSource
 from ..metric.points import Relief, cloud, write_ply
 from ..predictor import Predictor
+from ..stream import Stream
 from .recording import Log
 
 ENDINGS = (".ply",)
@@ -26,38 +29,42 @@ def points_folder(
     *,
     ratio: float,
     every: int,
+    frames_every: int = 1,
     log: Log | None = None,
 ) -> list[str]:
-    """Write ``STEM.ply`` for every job; returns a line for each picture that failed.
+    """Write ``STEM.ply`` for every job, with steady depth of videos; a line for each that failed.
 
     Args:
         source: of each picture's camera; shape: what metres rest on, or the relief to make.
-        ratio, every: see ``cloud``.
+        ratio, every: see ``cloud``; frames_every: see ``each``.
         log: is given each picture and its points, too.
 
     Raises OutputError where the output folder can't be written: that would fail every picture.
-    UsageError where a result would take the place of a picture.
+    UsageError as ``each`` does.
     """
 
-    def one(job: Job) -> None:  # what it holds is gone before the next is read
-        picture = read(job.image)
+    def one(job: Job, picture: Reading, stream: Stream) -> None:
         camera = camera_of(source, picture, job)  # before the work of a prediction
-        depth = predict(predictor, picture, job.image)
+        depth = stream.depth(picture.image, predict(predictor, picture, job))
         if isinstance(shape, Relief):
             z, unit = shape.z(depth), str(shape)
         else:
-            z, unit = metres_of(shape(job, picture, depth), depth, job.image), "metres"
+            fit = stream.fit(shape(job, picture, depth), job)
+            z, unit = metres_of(fit, depth, job), "metres"
         points = cloud(z, picture.image, camera, ratio, _spacing(predictor, camera), every)
         if not len(points.xyz):
-            raise ImageError(f"{job.image}: no points: z is nowhere known")
+            raise ImageError(f"{job}: no points: z is nowhere known")
         write_ply(output / f"{job.stem}.ply", points, unit)
         if log is not None:
             log(camera, picture.image, z, points)
 
     failures: list[str] = []
-    for job in each(jobs, output, ENDINGS):
-        with going_on(failures, job.image):
-            one(job)
+    for job, pictures in each(jobs, output, ENDINGS, failures, frames_every):
+        stream = Stream.of_video() if is_video(job.image) else Stream()
+        for at, picture in pictures:
+            with going_on(failures, at):
+                one(at, picture, stream)
+            del picture  # before the next is read
     return failures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def leave_one_graph(folder: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "infer BUNDLE PLACE/photo_color.png -o PLACE/depth",
+        "infer BUNDLE PLACE/photo_color.png PLACE/clip.mkv -o PLACE/depth",
         "infer BUNDLE PLACE/photo_color.png -o PLACE/depth --backend openvino",
         "points BUNDLE PLACE/photo_color.png --fov 60 -o PLACE/clouds",
         "profile BUNDLE --backend onnxruntime --backend openvino --runs 3 --html PLACE/report.html",
@@ -99,6 +100,8 @@ def test_a_verb_goes_through_ten_rooms_at_most_and_climbs_none(
     Image.fromarray(np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)).save(
         tmp_path / "photo_color.png"
     )
+    clips = runpy.run_path(str(Path(__file__).with_name("clips.py")))
+    clips["write"](tmp_path / "clip.mkv", clips["scenes"](2))
     depth = np.linspace(1000, 5000, 64 * 96).reshape(64, 96).astype(np.uint16)
     Image.fromarray(depth).save(tmp_path / "photo_depth.png")
     bundle = shutil.copytree(micro_bundle, tmp_path / "bundle")  # verify writes into it

@@ -118,6 +118,18 @@ def test_nothing_is_left_out_in_silence(photos: Path) -> None:
         find_images(["photos/only"])
 
 
+def test_videos_are_taken_by_name_and_not_out_of_folders(photos: Path) -> None:
+    for name in ("clip.mp4", "sub/CLIP.MKV", "old.avi"):
+        touch(photos / name)
+    assert stems("photos") == ["a", "sub/b"]
+    assert left_out("photos") == ["photos: left out 3 videos (name them outright)"]
+    assert stems("photos/clip.mp4", "photos") == ["a", "clip", "sub/b"]
+    assert stems("photos/*.avi", "photos/sub/CLIP.MKV") == ["CLIP", "old"]
+    touch(photos / "clip" / "000001.png")
+    with pytest.raises(UsageError, match=r"clip\.mp4 would write clip/000001_depth\.png"):
+        find_images(["photos", "photos/clip.mp4"])
+
+
 def test_every_ending_of_pnm_is_searched_for(photos: Path) -> None:
     for ending in ("pbm", "pgm", "ppm", "pnm", "jfif"):
         touch(photos / "more" / f"{ending}.{ending}")

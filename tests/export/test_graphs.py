@@ -141,6 +141,7 @@ def test_a_range_starts_at_two_places_of_the_unets_lowest_level(micro_spec, tmp_
     import onnx_ir
 
     levels = {"block_out_channels": [16] * 4, "attention_head_dim": [1] * 4}
+    levels |= {"layers_per_block": 1}  # sizes change between levels, not in them
     kinds = {key: PRESETS["tiny"].unet[key] for key in ("down_block_types", "up_block_types")}
     spec = without_prior(
         dataclasses.replace(micro_spec, unet={**micro_spec.unet, **levels, **kinds})

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .fit import Floats, evenly
 
 #: Cells along the longer side: of the field, and of the coarse one that asks what can be trusted.
 FINE, COARSE = 40, 20
@@ -208,7 +208,7 @@ def fit_field(
         rho: log z - log(s d + t) there; trust: 0 to 1, of each anchor.
     """
     if len(x) > _MOST:
-        some = np.arange(_MOST) * len(x) // _MOST
+        some = evenly(len(x), _MOST)
         x, y, d, rho, trust = x[some], y[some], d[some], rho[some], trust[some]
     if len(x) < _LEAST:
         return None
@@ -248,7 +248,7 @@ def _voted(shape: tuple[int, int], x: Floats, y: Floats, d: Floats, rho: Floats)
     """0 to 1, [N]: whether enough of an anchor's neighbours have a residual like its own. The
     neighbours vote the more the nearer they are, in the picture and in relative depth."""
     count = len(x)
-    judges = np.arange(min(count, _JUDGES)) * count // min(count, _JUDGES)
+    judges = evenly(count, _JUDGES)
     reach = _NEIGHBOURS * shape[0] * shape[1] / (np.pi * len(judges))
     distance = np.square(x[:, None] - x[judges]) + np.square(y[:, None] - y[judges])
     distance /= reach

@@ -84,7 +84,7 @@ def _consensus(d: Floats, z: Floats, sigma: Floats) -> tuple[float, float, float
     scale, shift = scale[scale > 0.0], shift[scale > 0.0]
     if not len(scale):
         return None
-    judges = np.arange(min(len(d), _JUDGES)) * len(d) // min(len(d), _JUDGES)
+    judges = evenly(len(d), _JUDGES)
     r = np.abs(np.outer(scale, d[judges]) + shift[:, None] - z[judges]) / sigma[judges]
     enough = min(_HALF + _CHANCE / np.sqrt(len(d)), _MOST_NEEDED) * len(judges)
     for tolerance in _TOLERANCES:
@@ -93,6 +93,12 @@ def _consensus(d: Floats, z: Floats, sigma: Floats) -> tuple[float, float, float
         if np.count_nonzero(r[best] < tolerance) >= enough:
             break
     return float(scale[best]), float(shift[best]), tolerance
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Numbers of ``most`` of ``count`` things, evenly spread; all of them where there are fewer."""
+    taken = min(count, most)
+    return np.arange(taken, dtype=np.int64) * count // taken
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from apdepth_deploy.errors import UsageError
 
 from .camera import Camera
-from .field import Floats
+from .fit import Floats
 from .metres import Depth, Fit, check_depth, fit_metres, no_fit
 
 Pixels = NDArray[np.intp]
@@ -74,15 +74,14 @@ def fit_ground(depth: Depth, camera: Camera, height: float, up: Floats) -> Fit:
         return no_fit("no ground is in view below the horizon: check pitch and intrinsics")
     pitch = roll = 0.0
     for turn_roll in (False, True, False):
-        around = [
-            (pitch, _TURNS[k]) if turn_roll else (_TURNS[k], roll) for k in range(len(_TURNS))
-        ]
+        around = [(pitch, turn) if turn_roll else (turn, roll) for turn in _TURNS]
         tries = [_fit_at(depth, camera, height, turned(up, *angles), x, y) for angles in around]
-        costs = [_cost(fit, *angles) for (fit, _), angles in zip(tries, around, strict=True)]
+        costs = [_cost(fit, *angles) for fit, angles in zip(tries, around, strict=True)]
         best = int(np.argmin(costs))
-        (pitch, roll), (fit, ground) = around[best], tries[best]
+        (pitch, roll), fit = around[best], tries[best]
     if not fit.valid:
         return dataclasses.replace(fit, why=f"no ground in view: {fit.why}")
+    ground = ground_depth(depth.shape, camera, height, turned(up, pitch, roll))
     why = _why_no_ground(fit, depth, ground, (y, x), _FARTHEST * height)
     return dataclasses.replace(fit, valid=not why, why=why)
 
@@ -96,14 +95,11 @@ def turned(up: Floats, pitch: float, roll: float) -> Floats:
     return np.array([cos * x + sin * y, cos * y - sin * x, z])
 
 
-def _fit_at(
-    depth: Depth, camera: Camera, height: float, up: Floats, x: Pixels, y: Pixels
-) -> tuple[Fit, NDArray[np.float64]]:
-    """The fit to the samples x, y, and z of the ground."""
-    ground = ground_depth(depth.shape, camera, height, up)
-    z = ground[y, x]
+def _fit_at(depth: Depth, camera: Camera, height: float, up: Floats, x: Pixels, y: Pixels) -> Fit:
+    """The fit to the samples x, y of the ground."""
+    z = _ground_at(x, y, camera, height, up)
     sigma = _HEIGHT_ERROR * z + _PITCH_ERROR * z * z / height
-    return fit_metres(depth, np.stack([x, y, z, sigma], axis=1), field=False), ground
+    return fit_metres(depth, np.stack([x, y, z, sigma], axis=1), field=False)
 
 
 def _cost(fit: Fit, pitch: float, roll: float) -> float:
@@ -117,9 +113,14 @@ def ground_depth(
     shape: tuple[int, ...], camera: Camera, height: float, up: Floats
 ) -> NDArray[np.float64]:
     """z of the ground at every pixel, [H,W]; infinite at the horizon and above."""
-    across = (np.arange(shape[1], dtype=np.float64) - camera.cx) / camera.fx
-    down = (np.arange(shape[0], dtype=np.float64) - camera.cy) / camera.fy
-    fall = -(up[0] * across + (up[1] * down + up[2])[:, None])
+    return _ground_at(np.arange(shape[1]), np.arange(shape[0])[:, None], camera, height, up)
+
+
+def _ground_at(x: Pixels, y: Pixels, camera: Camera, height: float, up: Floats) -> Floats:
+    """The same at pixels x, y, of shapes that broadcast."""
+    across = (x.astype(np.float64) - camera.cx) / camera.fx
+    down = (y.astype(np.float64) - camera.cy) / camera.fy
+    fall = -(up[0] * across + (up[1] * down + up[2]))
     with np.errstate(divide="ignore"):
         return np.where(fall > 0.0, height / fall, np.inf)
 

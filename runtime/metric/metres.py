@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from apdepth_deploy.errors import ImageError, UsageError
 
-from .field import Field, Floats, fit_field
-from .fit import covariance_of, robust_line
+from .field import Field, fit_field
+from .fit import Floats, covariance_of, robust_line
 
 Depth = NDArray[np.float32]
 
@@ -155,9 +155,9 @@ def fit_metres(depth: Depth, anchors: Any, field: bool = True) -> Fit:
     if why:
         return dataclasses.replace(fit, valid=False, why=why)
     ahead = told > 0.0
-    if field and np.count_nonzero(ahead) >= 2:
+    if field:
         rho = np.log(z[ahead] / told[ahead])
-        trust = np.square((SIGMA[0] + SIGMA[1] * z[ahead]) / sigma[ahead]).clip(0.0, 1.0)
+        trust = np.square(_promised(z[ahead]) / sigma[ahead]).clip(0.0, 1.0)
         found = fit_field(depth, x[ahead], y[ahead], d[ahead], rho, trust)
         return dataclasses.replace(fit, field=found)
     return fit
@@ -208,7 +208,12 @@ def _columns(anchors: Any) -> tuple[Floats, Floats, Floats, Floats]:
             f"anchors must be numbers [N,3] or [N,4]: x, y, z, sigma; not {list(rows.shape)}"
         )
     x, y, z = rows[:, 0], rows[:, 1], rows[:, 2]
-    return x, y, z, rows[:, 3] if rows.shape[1] == 4 else SIGMA[0] + SIGMA[1] * z
+    return x, y, z, rows[:, 3] if rows.shape[1] == 4 else _promised(z)
+
+
+def _promised(z: Floats) -> Floats:
+    """Sigma of anchors that don't say."""
+    return SIGMA[0] + SIGMA[1] * z
 
 
 def _usable(

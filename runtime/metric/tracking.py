@@ -16,7 +16,7 @@ import numpy as np
 
 from apdepth_deploy.errors import UsageError
 
-from .field import Floats
+from .fit import Floats
 from .metres import Fit, no_fit
 
 #: w: an affine-invariant model's scale and shift move so much in a second, of themselves.
@@ -78,12 +78,11 @@ class FitFilter:
         if self.age > self.hold:
             reason = "" if fit is None or not fit.why else f" ({fit.why})"
             return no_fit(f"no anchors to believe for {self.age:.1f} s{reason}")
-        base = fit if told and fit is not None else self._last
         scale, shift = (float(value) for value in self._line)
         covariance = self._covariance.copy()
-        field = base.field if told else None
+        field = self._last.field if told else None
         return dataclasses.replace(
-            base, scale=scale, shift=shift, covariance=covariance, field=field
+            self._last, scale=scale, shift=shift, covariance=covariance, field=field
         )
 
     def _reach(self) -> float:

@@ -24,7 +24,12 @@ from .predictor import Predictor
 #: A job's pictures: its own, or a video's frames, which have jobs of their own.
 Pictures = Iterator[tuple[Job, Reading]]
 
-# The option of every verb that takes videos.
+# The options of the verbs that predict, and of those that take videos.
+Backend = Annotated[
+    str, typer.Option(help="auto, onnxruntime, openvino, tensorrt-rtx, tensorrt, torch.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Precision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")]
 FramesEvery = Annotated[int, typer.Option(help="Of a video take each so many-th frame.")]
 
 

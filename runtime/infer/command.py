@@ -22,7 +22,7 @@ from ..basis import (
     need_camera,
 )
 from ..choice import load
-from ..each import FramesEvery, done_line, tell
+from ..each import Backend, Device, FramesEvery, Precision, done_line, tell
 from ..feeds.search import find_images, in_natural_order
 from ..feeds.video import is_video
 from ..metric.camera import camera_source
@@ -39,13 +39,9 @@ def infer(
         list[str], typer.Argument(help="Pictures, videos, folders, or quoted globs.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the depth.")],
-    backend: Annotated[
-        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt-rtx, tensorrt, torch.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")
-    ] = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; default: one for each core.")
     ] = None,

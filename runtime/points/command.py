@@ -21,7 +21,7 @@ from ..basis import (
     need_camera,
 )
 from ..choice import load
-from ..each import FramesEvery, done_line, tell
+from ..each import Backend, Device, FramesEvery, Precision, done_line, tell
 from ..feeds.search import find_images
 from ..metric.camera import camera_source
 from ..metric.points import Relief
@@ -55,13 +55,9 @@ def points(
     rerun: Annotated[
         Path | None, typer.Option(help="FILE.rrd: write a recording for Rerun, too.")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt-rtx, tensorrt, torch.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")
-    ] = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = None,
 ) -> None:
     """Points in space from pictures and videos' frames: a PLY with colours for each.
 

@@ -68,3 +68,8 @@ def bundle(tmp_path: Path, micro_bundle: Path) -> Path:
         with (folder / name).open("wb") as file:
             file.truncate(entry["size"])
     return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -5,14 +5,30 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from apdepth_deploy.errors import ImageError
+from apdepth_deploy.pictures.image import read_image
+
 HEIGHT, WIDTH = 17, 23
 Array = NDArray[Any]
+
+
+def read(tmp_path: Path, data: bytes) -> NDArray[np.uint8]:
+    (tmp_path / "picture").write_bytes(data)
+    return read_image(tmp_path / "picture")
+
+
+def refusal(tmp_path: Path, data: bytes) -> str:
+    with pytest.raises(ImageError) as caught:
+        read(tmp_path, data)
+    return str(caught.value).removeprefix(f"{tmp_path}/picture: ")
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -16,21 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from apdepth_deploy.pictures.image import read_image
-
 MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("picture_files.py"))))
+read = MADE.read
 HEIGHT, WIDTH = MADE.HEIGHT, MADE.WIDTH
 chunk, png, packed, exif, encoded = MADE.chunk, MADE.png, MADE.packed, MADE.exif, MADE.encoded
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def read(tmp_path: Path, data: bytes) -> NDArray[np.uint8]:
-    (tmp_path / "picture").write_bytes(data)
-    return read_image(tmp_path / "picture")
 
 
 #: Tags of a type, count or place that no standard gives them.

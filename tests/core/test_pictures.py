@@ -11,25 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
-from apdepth_deploy.errors import ImageError
-from apdepth_deploy.pictures.image import read_image, read_picture
+from apdepth_deploy.pictures.image import read_picture
 
 MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("picture_files.py"))))
+read, refusal = MADE.read, MADE.refusal
 HEIGHT, chunk, encoded, bmp = MADE.HEIGHT, MADE.chunk, MADE.encoded, MADE.bmp
-
-
-def read(tmp_path: Path, data: bytes) -> NDArray[np.uint8]:
-    (tmp_path / "picture").write_bytes(data)
-    return read_image(tmp_path / "picture")
-
-
-def refusal(tmp_path: Path, data: bytes) -> str:
-    with pytest.raises(ImageError) as caught:
-        read(tmp_path, data)
-    return str(caught.value).removeprefix(f"{tmp_path}/picture: ")
 
 
 #: A JPEG whose frame header says 12 bits a sample.

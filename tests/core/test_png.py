@@ -9,29 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-from apdepth_deploy.errors import ImageError
-from apdepth_deploy.pictures.image import read_image
 
 MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("picture_files.py"))))
+read, refusal = MADE.read, MADE.refusal
 HEIGHT, WIDTH, chunk, png, packed = MADE.HEIGHT, MADE.WIDTH, MADE.chunk, MADE.png, MADE.packed
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def read(tmp_path: Path, data: bytes) -> NDArray[np.uint8]:
-    (tmp_path / "picture").write_bytes(data)
-    return read_image(tmp_path / "picture")
-
-
-def refusal(tmp_path: Path, data: bytes) -> str:
-    with pytest.raises(ImageError) as caught:
-        read(tmp_path, data)
-    return str(caught.value).removeprefix(f"{tmp_path}/picture: ")
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from apdepth_deploy.errors import ImageError
-from apdepth_deploy.pictures.image import read_image
 
 MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("picture_files.py"))))
+read = MADE.read
 HEIGHT, WIDTH, packed, bmp = MADE.HEIGHT, MADE.WIDTH, MADE.packed, MADE.bmp
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def read(tmp_path: Path, data: bytes) -> NDArray[np.uint8]:
-    (tmp_path / "picture").write_bytes(data)
-    return read_image(tmp_path / "picture")
 
 
 @pytest.mark.parametrize(

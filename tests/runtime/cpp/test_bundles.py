@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import runpy
 import shutil
 import subprocess
 import sys
@@ -234,27 +235,7 @@ def test_what_is_no_json_is_refused_alike(api: Any, bundle: Path, text: str) -> 
 
 
 JUNK = [None, True, -1, 0, 3, 1e308, 0.1, "", "x", "../x", "it's\n", [], {}, [1, 2, 3], {"a": 1}]
-
-
-def mutate(manifest: Any, rng: random.Random) -> None:
-    """One random change at a random depth."""
-    while True:
-        keys = list(manifest) if isinstance(manifest, dict) else list(range(len(manifest)))
-        key = rng.choice(keys)
-        child = manifest[key]
-        if isinstance(child, (dict, list)) and child and rng.random() < 0.8:
-            manifest = child
-            continue
-        break
-    action = rng.randrange(4)
-    if action == 0:
-        del manifest[key]
-    elif action == 1 and isinstance(manifest, dict):
-        manifest[rng.choice(["x", "name", "../x", "size"])] = manifest.pop(key)
-    elif action == 2 and isinstance(manifest, list):
-        manifest.append(copy.deepcopy(child))
-    else:
-        manifest[key] = rng.choice(JUNK)
+mutate = runpy.run_path(str(Path(__file__).parents[2] / "mutating.py"))["mutate"]
 
 
 #: Opens the bundle with each of the manifests; a crash ends this process, not the tests.
@@ -286,7 +267,7 @@ def test_a_thousand_mutated_manifests_are_judged_as_python_does(
     for _ in range(1000):
         manifest = copy.deepcopy(whole)
         for _ in range(rng.randint(1, 2)):
-            mutate(manifest, rng)
+            mutate(manifest, rng, JUNK)
         texts.append(json.dumps(manifest))
     mutants = tmp_path / "mutants"
     mutants.write_text("\n".join(texts))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apdepth_deploy.bundle import SEAMS, Bundle, axis_sizes
 from apdepth_deploy.bundle.golden import Golden, read_golden
@@ -79,7 +81,8 @@ def _chains(
 ) -> Iterator[tuple[str, Chain]]:
     """(kind, opened) one after the other; what the backend doesn't run is told. Raises BackendError
     where that is all of them."""
-    refused, opened = [], 0
+    refused: list[BackendError] = []
+    opened = 0
     asked = [(k, p) for k, p in bundle.chains if precision in (None, p)]
     if precision is not None and not asked:  # an arithmetic, not a graph's: the backend decides
         asked = [(kind, precision) for kind in dict(bundle.chains)]
@@ -97,8 +100,8 @@ def _chains(
         yield kind, chain
     if not opened and refused:
         raise refused[0]
-    for error in refused:
-        progress(f"note: {error}")
+    for reason in refused:
+        progress(f"note: {reason}")
 
 
 def compare_chain(chain: Chain, kind: str, golden: Sequence[Golden]) -> list[Record]:
@@ -121,7 +124,7 @@ def compare_chain(chain: Chain, kind: str, golden: Sequence[Golden]) -> list[Rec
 
 
 def _alone(chain: Chain, golden: Golden, copies: int) -> Iterator[Record]:
-    tensors = {"image": golden.image, **golden.results}
+    tensors: dict[str, NDArray[Any]] = {"image": golden.image, **golden.results}
     given = {name: np.repeat(value[None], copies, axis=0) for name, value in tensors.items()}
     for graph in chain.graphs:
         for name, found in chain.run_graph(graph, given).items():

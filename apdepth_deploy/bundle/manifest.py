@@ -260,7 +260,7 @@ def _check_golden(golden: Any, files: Mapping[str, Any]) -> None:
     for number, frame in enumerate(golden["frames"]):
         where = f"golden.frames[{number}]"
         _require(frame, _FRAME, where)
-        _require_countable({"batch": 1, **frame}, where)
+        _require_countable({**frame, "batch": 1}, where)
         for name, result in frame["tensors"].items():
             _require(result, _RESULT, f"{where}.tensors[{name!r}]")
         if frame["file"] not in files:

@@ -124,6 +124,7 @@ def chain_of(tmp_path: Path, micro_bundle: Path) -> MakeBundle:
         def change(manifest: Any) -> None:
             kept = [g for g in manifest["graphs"] if g["file"] in names]
             manifest["graphs"], manifest["parity"] = kept, []
+            names.update(frame["file"] for frame in manifest["golden"]["frames"])
             manifest["files"] = {name: manifest["files"][name] for name in names}
 
         edit(folder, change)

@@ -66,8 +66,8 @@ def judge(
                 missed[0] if missed else "",
                 str(bundle.folder.absolute()),
             )
-            if not keep(verdict):
-                progress("note: the verdict can't be kept: `doctor` says where")
+            if trouble := keep(verdict):
+                progress(f"note: the verdict isn't kept: {trouble}")
             found.append((verdict, records))
     return found
 

@@ -68,19 +68,19 @@ def hashes(bundle: Bundle, files: Iterable[str]) -> tuple[str, ...]:
     return tuple(bundle.manifest["files"][file]["sha256"] for file in files)
 
 
-def keep(verdict: Verdict) -> bool:
-    """In place of an earlier one of the same; False where it can't be written."""
+def keep(verdict: Verdict) -> str:
+    """In place of an earlier one of the same; why it can't be written, or ""."""
     path = _path(verdict.backend, verdict.precision, verdict.place, verdict.files)
     if path is None:
-        return False
+        return "there is no home folder"
     made = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     try:
         with atomic_file(path) as temporary:
             text = json.dumps({**dataclasses.asdict(verdict), "made": made}, indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
-    except OutputError:
-        return False
-    return True
+    except OutputError as error:
+        return str(error)
+    return ""
 
 
 def kept(backend: str, precision: str, place: Place, files: tuple[str, ...]) -> Verdict | None:

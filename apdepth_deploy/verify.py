@@ -199,10 +199,33 @@ def verify_backend(
     precision: str | None = None,
     progress: Progress = lambda message: None,
 ) -> list[tuple[Verdict, list[Record]]]:
-    """Compare a backend on this machine with the bundle's golden frames: see ``judging.judge``."""
-    from apdepth_deploy.runtime.judging import judge
+    """Compare every chain that a backend runs here with the golden frames, without torch.
 
-    return judge(bundle, backend, device, precision, progress)
+    The verdicts are kept on this machine, for ``load`` and ``doctor``.
+
+    Args:
+        backend, device: as for ``load``; precision: that one alone.
+
+    Raises:
+        BundleError: no golden frames, or a damaged file. UsageError: an unknown backend, device or
+        precision. BackendError: the backend runs no chain of the bundle here.
+    """
+    from apdepth_deploy.runtime.engines.verdicts import keep
+    from apdepth_deploy.runtime.judging import golden_runs
+
+    judged = []
+    for begun, runs in golden_runs(bundle, backend, device, precision, progress):
+        key = begun.graph, begun.precision, backend
+        records = [
+            compare(run.expected, run.found, (*key, run.frame, run.stage), run.scale)
+            for run in runs
+        ]
+        missed = [record.stage for record in records if not record.passed]
+        verdict = dataclasses.replace(begun, stage=missed[0] if missed else "")
+        if trouble := keep(verdict):
+            progress(f"note: the verdict isn't kept: {trouble}")
+        judged.append((verdict, records))
+    return judged
 
 
 def _psnr(difference: NDArray[np.float64], value_range: float) -> float | None:

@@ -1,14 +1,13 @@
-"""A backend on this machine against a bundle's golden frames, without torch: its verdict is kept.
+"""A bundle's golden frames through the chains that a backend runs on this machine, without torch.
 
-Thresholds are those of ``apdepth_deploy.verify``; knows nothing about how a file holds a frame.
+Knows nothing about thresholds (``apdepth_deploy.verify``), nor how a file holds a frame.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,11 @@ from apdepth_deploy.bundle import SEAMS, Bundle, axis_sizes
 from apdepth_deploy.bundle.golden import Golden, read_golden
 from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.machine.tensorrt import TARGETS
-from apdepth_deploy.verify import Record, compare
 
 from .choice import BACKENDS, check_names
 from .engines.chain import STAGE_OF, Chain
 from .engines.tensorrt.backend import open_tensorrt
-from .engines.verdicts import Verdict, hashes, keep
+from .engines.verdicts import Verdict, hashes
 from .engines.wanted import Wanted
 
 #: torch is what they are compared with.
@@ -30,54 +28,45 @@ JUDGED = tuple(name for name in BACKENDS if name != "torch")
 #: What a fused graph alone shows: whatever went wrong in it, it went wrong on the way to depth.
 _WHOLE = "depth"
 
+Progress = Callable[[str], None]
 
-def judge(
-    bundle: Bundle,
-    backend: str,
-    device: str = "auto",
-    precision: str | None = None,
-    progress: Callable[[str], None] = lambda message: None,
-) -> list[tuple[Verdict, list[Record]]]:
-    """Every chain of a bundle that the backend runs here, compared with the golden frames.
 
-    Args:
-        precision: that one alone. Others as in ``load``.
+class Run(NamedTuple):
+    """One stage's result beside PyTorch's: both float32, with the batch.
 
-    Raises:
-        BundleError: no golden frames, or a damaged file. UsageError: an unknown backend, device or
-        precision. BackendError: the backend runs no chain of the bundle here.
+    ``frame``: the golden frame's name, "NAME alone" where the stage got PyTorch's own results, or
+    "batch" for different frames at once; ``scale``: the largest magnitude of PyTorch's result.
+    """
+
+    frame: str
+    stage: str
+    expected: NDArray[np.float32]
+    found: NDArray[np.float32]
+    scale: float
+
+
+def golden_runs(
+    bundle: Bundle, backend: str, device: str, precision: str | None, progress: Progress
+) -> Iterator[tuple[Verdict, Iterator[Run]]]:
+    """(what runs where, with ``stage`` still "", its runs) of each chain that the backend takes.
+
+    The runs are to be read before the next chain is asked for. Raises as ``verify.verify_backend``.
     """
     if backend not in JUDGED:
         raise UsageError(f"can't judge backend {backend!r}: choose one of {', '.join(JUDGED)}")
     check_names(backend, Wanted(precision, device=device))
     golden = read_golden(bundle)
-    found = []
+    folder = str(bundle.folder.absolute())
     for kind, chain in _chains(bundle, backend, device, precision, progress):
         with closing(chain):
             progress(f"comparing {kind}.{chain.precision} with the golden frames")
-            records = compare_chain(chain, kind, golden)
-            missed = [record.stage for record in records if not record.passed]
-            verdict = Verdict(
-                backend,
-                kind,
-                chain.precision,
-                chain.place(),
-                hashes(bundle, chain.files),
-                missed[0] if missed else "",
-                str(bundle.folder.absolute()),
-            )
-            if trouble := keep(verdict):
-                progress(f"note: the verdict isn't kept: {trouble}")
-            found.append((verdict, records))
-    return found
+            files = hashes(bundle, chain.files)
+            verdict = Verdict(backend, kind, chain.precision, chain.place(), files, "", folder)
+            yield verdict, _runs(chain, kind, golden)
 
 
 def _chains(
-    bundle: Bundle,
-    backend: str,
-    device: str,
-    precision: str | None,
-    progress: Callable[[str], None],
+    bundle: Bundle, backend: str, device: str, precision: str | None, progress: Progress
 ) -> Iterator[tuple[str, Chain]]:
     """(kind, opened) one after the other; what the backend doesn't run is told. Raises BackendError
     where that is all of them."""
@@ -104,42 +93,32 @@ def _chains(
         progress(f"note: {reason}")
 
 
-def compare_chain(chain: Chain, kind: str, golden: Sequence[Golden]) -> list[Record]:
-    """How far a chain strays from the golden results, stage by stage.
-
-    Staged graphs run alone first, each on PyTorch's own results of the stages before: a frame
-    called "photo alone". Then all of them in use, and at last different frames at once where the
-    chain takes several.
-    """
+def _runs(chain: Chain, kind: str, golden: Sequence[Golden]) -> Iterator[Run]:
+    """Staged graphs alone first, then all of them in use, at last different frames at once."""
     smallest, _, largest = axis_sizes(chain.batch)
-    records: list[Record] = []
     for one in golden if kind == "staged" else ():
-        records += _alone(chain, one, smallest)
+        yield from _alone(chain, one, smallest)
     for one in golden:
-        records += _in_use(chain, kind, one.name, [one] * smallest)
+        yield from _in_use(chain, kind, one.name, [one] * smallest)
     if largest > 1:
         mixed = [golden[number % len(golden)] for number in range(largest)]
-        records += _in_use(chain, kind, "batch", mixed)
-    return records
+        yield from _in_use(chain, kind, "batch", mixed)
 
 
-def _alone(chain: Chain, golden: Golden, copies: int) -> Iterator[Record]:
+def _alone(chain: Chain, golden: Golden, copies: int) -> Iterator[Run]:
     tensors: dict[str, NDArray[Any]] = {"image": golden.image, **golden.results}
     given = {name: np.repeat(value[None], copies, axis=0) for name, value in tensors.items()}
     for graph in chain.graphs:
         for name, found in chain.run_graph(graph, given).items():
-            key = "staged", chain.precision, chain.backend, f"{golden.name} alone", STAGE_OF[name]
-            yield compare(given[name], found, key, golden.scales[name])
+            frame, scale = f"{golden.name} alone", golden.scales[name]
+            yield Run(frame, STAGE_OF[name], given[name], found, scale)
 
 
-def _in_use(chain: Chain, kind: str, frame: str, golden: Sequence[Golden]) -> Iterator[Record]:
+def _in_use(chain: Chain, kind: str, frame: str, golden: Sequence[Golden]) -> Iterator[Run]:
     found = chain.run(np.stack([one.image for one in golden]))
     for stage, name in SEAMS.items():
-        if stage not in found or name not in golden[0].results:
-            continue
-        expected = np.stack([one.results[name] for one in golden])
-        scale = max(one.scales[name] for one in golden)
-        record = compare(
-            expected, found[stage], (kind, chain.precision, chain.backend, frame, stage), scale
-        )
-        yield dataclasses.replace(record, stage=_WHOLE) if kind == "fused" else record
+        if stage in found and name in golden[0].results:
+            expected = np.stack([one.results[name] for one in golden])
+            scale = max(one.scales[name] for one in golden)
+            named = _WHOLE if kind == "fused" else stage
+            yield Run(frame, named, expected, found[stage], scale)

@@ -140,9 +140,8 @@ std::string inflated_raw(std::string_view bytes, std::size_t size) {
     const std::string padded = std::string(bytes) + std::string(8, '\0');
     if (padded.size() > most || size > most) return {};
     std::string found(size, '\0');
-    const int written =
-        stbi_zlib_decode_noheader_buffer(found.data(), static_cast<int>(size), padded.data(),
-                                         static_cast<int>(padded.size()));
+    const int written = stbi_zlib_decode_noheader_buffer(
+        found.data(), static_cast<int>(size), padded.data(), static_cast<int>(padded.size()));
     return written == static_cast<int>(size) ? found : std::string();
 }
 

@@ -14,7 +14,8 @@ constexpr const char *kUsage =
     "       apdepth_run BUNDLE --self-test [the same options]\n"
     "IMAGE is a PNG, PPM or PGM of the size that the bundle was exported for.\n"
     "DEPTH.pgm receives 16 bits: round(depth x 65535), 0 near .. 65535 far.\n"
-    "--self-test compares depth on this machine with PyTorch's of the bundle's golden frames: exit\n"
+    "--self-test compares depth on this machine with PyTorch's of the bundle's golden frames: "
+    "exit\n"
     "code 0 where it keeps to the thresholds of its precision, 1 where it strays.\n";
 
 void test(const Arguments &arguments) {

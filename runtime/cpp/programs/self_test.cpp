@@ -80,7 +80,8 @@ Golden read_golden(const std::string &bundle, const Json &files, const Json &ent
     if (digest(bytes) != files.at(file).at("sha256"))
         throw std::runtime_error(path + " is damaged: its SHA-256 is not the manifest's");
     const int height = entry.at("height"), width = entry.at("width");
-    const std::size_t rows = static_cast<std::size_t>(height), row = static_cast<std::size_t>(width);
+    const std::size_t rows = static_cast<std::size_t>(height),
+                      row = static_cast<std::size_t>(width);
     try {
         const auto arrays = read_npz(bytes, 64 * rows * row + (1 << 16));
         const double scale = entry.at("tensors").at("depth").at("scale");

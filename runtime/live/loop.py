@@ -106,7 +106,7 @@ def run(
                 show(done)
             rates.add(latency, time.monotonic() - frame.captured)
         if time.monotonic() >= due:
-            due = time.monotonic() + _SECOND
+            due = max(due + _SECOND, time.monotonic())
             report(rates.second(reader.slot.dropped))
             for output in outputs:
                 output.check_space()

@@ -51,7 +51,6 @@ class VideoFile:
         """``spare``: bytes that ``check_space`` leaves. Raises OutputError, UsageError."""
         self.path, self._spare = path, spare
         self._container: Any = None
-        self._file: Any = None
         self._stream: Any = None
         self._stack = contextlib.ExitStack()
         self._first, self._last = 0.0, -1
@@ -71,9 +70,9 @@ class VideoFile:
         temporary = self._stack.enter_context(atomic_file(self.path))
         with self._failing():
             # A file of Python's own: of FFmpeg's, an error at the last write is never heard of.
-            self._file = self._stack.enter_context(temporary.open("wb"))
+            file = self._stack.enter_context(temporary.open("wb"))
             self._container = self._av.open(
-                self._file, "w", format=form, options=_MP4 if form == "mp4" else {}
+                file, "w", format=form, options=_MP4 if form == "mp4" else {}
             )
             self._container.metadata.update(tags)
             self._stream = self._container.add_stream(codec, rate=30, options=options)
@@ -106,8 +105,7 @@ class VideoFile:
         with self._failing():
             self._container.mux(self._stream.encode())
             self._container.close()
-            self._container = None
-            self._file.close()
+        self._container = None
         self._stack.close()
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from apdepth_deploy.console import printable, say
+from apdepth_deploy.console import say
 from apdepth_deploy.errors import UsageError
 
 from ..basis import (
@@ -24,6 +24,7 @@ from ..basis import (
 )
 from ..choice import load
 from ..each import Backend, Device, Precision, Threads, tell, two_numbers
+from ..feeds.depth_video import Range
 from ..feeds.newest import Reader
 from ..feeds.source import source_of
 from ..metric.camera import camera_source
@@ -32,7 +33,7 @@ from ..recording import Log, Rerun, recording
 from ..stream import Stream
 from .loop import Output, asked_to_end, closing, run
 from .rates import Rate
-from .videos import METRES, RELATIVE, ColourVideo, DepthVideo, Range
+from .videos import METRES, RELATIVE, ColourVideo, DepthVideo
 from .work import Shown, Work
 
 app = typer.Typer(add_completion=False)
@@ -102,8 +103,8 @@ def live(
         ends = {"final": True, "seconds": round(total.seconds, 3), "reopened": reader.reopened}
         print(json.dumps(ends | total.to_json() | {"failed": work.failed, "unknown": work.unknown}))
     else:
-        opened_again = f", opened again {reader.reopened} times" if reader.reopened else ""
-        print(printable(f"{total.frames} frames in {total.seconds:.1f} s: {total}{opened_again}"))
+        again = f", opened again {reader.reopened} times" if reader.reopened else ""
+        print(f"{total.frames} frames in {total.seconds:.1f} s: {total}{again}")
     if work.failed:
         say(f"failed: {work.failed} frames; the last: {work.why}")
         raise SystemExit(1)

@@ -1,8 +1,6 @@
-"""Videos of depth: in colour beside the picture, and lossless with 16 bits, which can be read back.
+"""Videos of depth: in colour beside the picture, and lossless with 16 bits (feeds/depth_video.py).
 
-The lossless one is Matroska with FFV1 and gray16le: depth = near + (far - near) value / 65535. Its
-tags say ``DEPTH_RANGE`` (near,far) and ``DEPTH_UNIT`` (``relative`` or ``metres``); in metres 0 is
-what isn't known, or lies outside. Times are the stream's, in milliseconds from the first frame.
+Times are the stream's, in milliseconds from the first frame.
 """
 
 from __future__ import annotations
@@ -13,25 +11,21 @@ import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from apdepth_deploy.errors import ImageError, OutputError, UsageError
+from apdepth_deploy.errors import OutputError, UsageError
 from apdepth_deploy.files import atomic_file, check_writable
 from apdepth_deploy.pictures.depth import colorize
 from apdepth_deploy.pictures.image import DepthArray, ImageArray
 
-from ..feeds.video import load_av, reason_of
+from ..feeds.depth_video import Range, tags_of, to_values
+from ..feeds.video import load_av
 
-#: near, far.
-Range = tuple[float, float]
 RELATIVE: Range = (0.0, 1.0)
 #: What 16 bits of millimetres span.
 METRES: Range = (0.0, 65.535)
-_RANGE, _UNIT = "DEPTH_RANGE", "DEPTH_UNIT"
-_MOST = 65535
 _TICK = Fraction(1, 1000)
 #: A disk is left so many bytes: a file that is ended in time can be ended whole.
 _SPARE = 64 << 20
@@ -71,9 +65,8 @@ class VideoFile:
         with self._failing():
             # A file of Python's own: of FFmpeg's, an error at the last write is never heard of.
             file = self._stack.enter_context(temporary.open("wb"))
-            self._container = self._av.open(
-                file, "w", format=form, options=_MP4 if form == "mp4" else {}
-            )
+            options_of = _MP4 if form == "mp4" else {}
+            self._container = self._av.open(file, "w", format=form, options=options_of)
             self._container.metadata.update(tags)
             self._stream = self._container.add_stream(codec, rate=30, options=options)
         self._stream.height, self._stream.width = size
@@ -155,55 +148,6 @@ class DepthVideo(VideoFile):
         """float32 [H,W], of one size for all. Raises OutputError."""
         values = to_values(depth, self._shown, self._metric)
         if self._container is None:
-            tags = {_RANGE: "{!r},{!r}".format(*self._shown)}
-            tags[_UNIT] = "metres" if self._metric else "relative"
+            tags = tags_of(self._shown, self._metric)
             self._open("matroska", "ffv1", "gray16le", values.shape, tags, **_FFV1)
         self._write(self._av.VideoFrame.from_ndarray(values, format="gray16le"), seconds)
-
-
-def to_values(depth: DepthArray, shown: Range, metric: bool) -> NDArray[np.uint16]:
-    """float32 [H,W] -> uint16 [H,W]. Relative depth is clipped to the range; metres outside of it,
-    and NaN, are 0."""
-    near, far = shown
-    scaled = np.rint((depth.astype(np.float64) - near) * (_MOST / (far - near)))
-    if metric:
-        scaled[~((scaled >= 0) & (scaled <= _MOST))] = 0
-    return scaled.clip(0, _MOST).astype(np.uint16)
-
-
-class DepthFrame(NamedTuple):
-    """``seconds``: since the first frame; ``depth``: float32 [H,W], NaN where it isn't known;
-    ``metric``: whether it is metres."""
-
-    seconds: float
-    depth: DepthArray
-    metric: bool
-
-
-def read_depth_video(path: Path) -> Iterator[DepthFrame]:
-    """Frame after frame of what ``live --depth`` wrote, to 1/65535 of its range.
-
-    Raises ImageError for anything else, or where it is damaged; UsageError without PyAV.
-    """
-    av = load_av()
-    try:
-        with av.open(str(path.absolute())) as container:
-            near, far, metric = _tags(path, container.metadata)
-            for frame in container.decode(video=0):
-                values = frame.to_ndarray(format="gray16le")
-                depth = (values * ((far - near) / _MOST) + near).astype(np.float32)
-                if metric:
-                    depth[values == 0] = np.nan
-                yield DepthFrame(float(frame.pts * frame.time_base), depth, metric)
-    except av.FFmpegError as error:
-        raise ImageError(f"{path}: {reason_of(error)}") from error
-
-
-def _tags(path: Path, metadata: dict[str, str]) -> tuple[float, float, bool]:
-    try:
-        near, far = map(float, metadata[_RANGE].split(","))
-        return near, far, {"metres": True, "relative": False}[metadata[_UNIT]]
-    except (KeyError, ValueError):
-        raise ImageError(
-            f"{path}: says no {_RANGE} and {_UNIT}: it isn't a video that `live --depth` wrote"
-        ) from None

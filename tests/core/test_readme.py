@@ -13,7 +13,7 @@ import pytest
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import VERBS, main
 from apdepth_deploy.pictures.image import read_image
-from apdepth_deploy.runtime.live.videos import read_depth_video
+from apdepth_deploy.runtime.feeds.depth_video import read_depth_video
 from apdepth_deploy.verify import records_of
 
 ROOT = Path(__file__).parents[2]

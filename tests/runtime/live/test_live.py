@@ -14,7 +14,7 @@ from apdepth_deploy import Stabilizer, load
 from apdepth_deploy.cli import main
 from apdepth_deploy.pictures.depth import colorize
 from apdepth_deploy.runtime.feeds import newest, source
-from apdepth_deploy.runtime.live.videos import read_depth_video
+from apdepth_deploy.runtime.feeds.depth_video import read_depth_video
 
 av = pytest.importorskip("av")
 Text = pytest.CaptureFixture[str]

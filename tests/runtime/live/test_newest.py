@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from apdepth_deploy.errors import ImageError, OutputError
+from apdepth_deploy.runtime.feeds.depth_video import read_depth_video
 from apdepth_deploy.runtime.feeds.newest import Reader, Slot
 from apdepth_deploy.runtime.feeds.source import source_of
 from apdepth_deploy.runtime.live.rates import Latencies, Rates
-from apdepth_deploy.runtime.live.videos import ColourVideo, DepthVideo, read_depth_video
+from apdepth_deploy.runtime.live.videos import ColourVideo, DepthVideo
 
 av = pytest.importorskip("av")
 
@@ -109,7 +110,7 @@ def test_an_error_at_the_last_write_is_heard(
         video = make[kind]()
         for number, image in enumerate(images):
             video.write(image, image[..., 0] / np.float32(255), number / 10)
-        with pytest.raises(OutputError, match="File too large. What stood there before"):
+        with pytest.raises(OutputError, match=r"File too large\. What stood there before"):
             video.close()
         video.close()  # it is given up: nothing more to say
     assert path.stat().st_size == size and list(tmp_path.iterdir()) == [path]

@@ -50,8 +50,7 @@ def asked_to_end() -> Iterator[threading.Event]:
         restore()
 
     if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
+        heeded.clear()
     for number in heeded:
         signal.signal(number, ask)
     try:

@@ -61,7 +61,7 @@ class Rate:
             "latency_p99_ms": self.p99,
             "age_ms": self.age,
         }
-        told = {key: round(value, 3) if value == value else None for key, value in numbers.items()}
+        told = {key: round(one, 3) if one == one else None for key, one in numbers.items()}
         return {"frames": self.frames, **told, "dropped": self.dropped}
 
     def __str__(self) -> str:

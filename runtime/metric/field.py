@@ -136,13 +136,13 @@ def places_in(grid: Grid, shape: tuple[int, int], x: Floats, y: Floats) -> Place
 
 def sinks(grid: Grid, at: Places, cells: int) -> Floats:
     """e of each cell, [h,w], in a grid of so many cells along the longer side."""
-    near = np.zeros(grid.shape, bool)
+    near: NDArray[np.bool_] = np.zeros(grid.shape, bool)
     near[at.row, at.column] = True
     reach = round(_NEAR * cells)
     for axis in (0, 1):
         margin = [(0, 0), (0, 0)]
         margin[axis] = (reach, reach)
-        near = sliding_window_view(np.pad(near, margin), 2 * reach + 1, axis).any(axis=-1)
+        near = sliding_window_view(np.pad(near, margin), 2 * reach + 1, axis).max(axis=-1)
     return np.where(near, _SINK, _LONELY_SINK) * (FINE / cells) ** 2
 
 

@@ -54,7 +54,7 @@ class Prior(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Prior:
         """Also what ``to`` and ``half`` do: they move the means, and don't round them."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._keep_means(self.mean.device)
         return self
 

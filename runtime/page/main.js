@@ -41,6 +41,7 @@ function bundle() {
 function show(depth, picture, name, range = rangeOf(depth.values)) {
   const { width, height } = depth;
   document.querySelector("main").removeAttribute("data-empty");
+  document.documentElement.style.setProperty("--shape", width / height);
   const colours = colourise(depth.values, ...range);
   for (const canvas of [pictureCanvas, depthCanvas]) {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -65,7 +66,7 @@ function showPoints() {
   const frame = bundle()?.frame ?? depth;
   const spacing = Math.max(1, Math.ceil(depth.width / frame.width), Math.ceil(depth.height / frame.height));
   cloud = { ...cloudOf(depth, pixels, fov, spacing), shape: depth.width / depth.height };
-  element("count").value = `${cloud.count.toLocaleString("en")}${cloud.every > 1 ? `, 1 of ${cloud.every ** 2}` : ""}`;
+  element("count").value = `${cloud.count.toLocaleString("en")}${cloud.every > 1 ? `, of each ${cloud.every}th row and column` : ""}`;
   points?.show(cloud, fov);
 }
 

@@ -21,7 +21,7 @@ const FRAGMENT = `
   precision mediump float;
   varying vec3 colour;
   void main() { gl_FragColor = vec4(colour, 1.0); }`;
-const HOME = { yaw: -0.32, pitch: 0.16, zoom: 1 };
+const HOME = { yaw: -0.2, pitch: 0.1, zoom: 0.78 };
 
 export class PointsView {
   // Throws where the browser has no WebGL.

@@ -39,7 +39,7 @@ export class Readout {
     const column = Math.min(Math.max(Math.floor(x * width), 0), width - 1);
     const row = Math.min(Math.max(Math.floor(y * height), 0), height - 1);
     this.place = [(column + 0.5) / width, (row + 0.5) / height];
-    this.output.value = `x ${column} · y ${row} · ${values[row * width + column].toFixed(3)}`;
+    this.output.value = `x ${column} · y ${row} · depth ${values[row * width + column].toFixed(3)}`;
     for (const canvas of this.canvases) {
       const mark = canvas.nextElementSibling;
       mark.hidden = false;

@@ -31,7 +31,9 @@ function fail(error) {
   element("failed").hidden = !error;
 }
 
+// Throws where there is none yet.
 function bundle() {
+  if (!bundles.length) throw new Error("The server has not said what it serves: load the page again.");
   return bundles.find(({ name }) => name === element("bundle").value) ?? bundles[0];
 }
 
@@ -63,7 +65,7 @@ function showPoints() {
   if (!shown) return;
   const { depth, pixels } = shown;
   const fov = Number(element("fov").value);
-  const frame = bundle()?.frame ?? depth;
+  const frame = bundle().frame ?? depth;
   const spacing = Math.max(1, Math.ceil(depth.width / frame.width), Math.ceil(depth.height / frame.height));
   cloud = { ...cloudOf(depth, pixels, fov, spacing), shape: depth.width / depth.height };
   element("count").value = `${cloud.count.toLocaleString("en")}${cloud.every > 1 ? `, of each ${cloud.every}th row and column` : ""}`;
@@ -81,6 +83,7 @@ async function take(chosen) {
   file = chosen;
   const turn = ++asked;
   const name = file.name || "pasted";
+  await ready;
   fail(null);
   say(`Depth of ${name} …`);
   try {
@@ -131,11 +134,13 @@ async function stopCamera() {
 }
 
 async function startCamera() {
+  await ready;
   fail(null);
   file = null;
   asked++;
   let camera;
   try {
+    bundle();
     say("Opening the camera …");
     camera = await openCamera();
   } catch (error) {
@@ -228,4 +233,4 @@ async function start() {
   }
 }
 
-start();
+const ready = start();

@@ -31,7 +31,7 @@ def rules_of(host: str, names: list[str]) -> Rules:
         return Rules(_LOOPBACK | {host.lower(), *map(str.lower, names)})
     token = os.environ.get("APDEPTH_TOKEN") or secrets.token_urlsafe(24)
     if not re.fullmatch(r"[A-Za-z0-9_-]{16,}", token):
-        raise UsageError("APDEPTH_TOKEN must have 16 or more letters, digits, - and _, and no other")
+        raise UsageError("APDEPTH_TOKEN must have 16 or more letters, digits, - and _ alone")
     own = {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
     return Rules(_LOOPBACK | own | set(map(str.lower, names)), any_address=True, token=token)
 

@@ -93,7 +93,7 @@ def _add_depth(app: FastAPI, served: Mapping[str, Served], metrics: Metrics) -> 
             "requestBody": {
                 "required": True,
                 "description": "A picture file: JPEG, PNG, WebP, TIFF, BMP, PNM, GIF.",
-                "content": {"*/*": _BINARY},
+                "content": {"application/octet-stream": _BINARY, "image/*": _BINARY},
             }
         },
     )

@@ -52,6 +52,7 @@ def serve(
         served: dict[str, Served] = {}
         for folder in bundles:
             predictor = load(folder, backend, device=device, precision=precision)
+            predictor.settle()
             tell(predictor, folder)
             one = Served(folder, predictor, taken=served.keys())
             served[one.name] = one

@@ -25,6 +25,7 @@ from .problems import Problem, RefusedError, busy, problem
 from .served import MAX_PIXELS, QUEUE, BusyError, Served
 from .streaming import stream
 
+_VERSION = version("apdepth-deploy") or "unknown"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -38,7 +39,7 @@ def make_app(served: Mapping[str, Served], rules: Rules) -> Any:
     metrics = Metrics(served)
     app = FastAPI(
         title="apdepth-deploy",
-        version=version("apdepth-deploy"),
+        version=_VERSION,
         summary="Depth from pictures.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
@@ -134,7 +135,7 @@ def _add_rest(app: FastAPI, served: Mapping[str, Served], metrics: Metrics) -> N
     )
     async def info() -> dict[str, Any]:
         return {
-            "version": version("apdepth-deploy"),
+            "version": _VERSION,
             "bundles": [one.info() for one in served.values()],
             "limits": {"bytes": BODY_BYTES, "pixels": MAX_PIXELS, "queue": QUEUE},
         }
@@ -162,8 +163,7 @@ def _add_page(app: FastAPI) -> None:
     for name, content in (page_files() | {"source.js": source}).items():
         kind = KINDS[PurePath(name).suffix]
 
-        def send(content: bytes = content, kind: str = kind) -> Response:
+        def send(_: Request, content: bytes = content, kind: str = kind) -> Response:
             return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
-        path = "/" if name == "index.html" else f"/{name}"
-        app.add_route(path, lambda _, send=send: send(), methods=["GET"])
+        app.add_route("/" if name == "index.html" else f"/{name}", send, methods=["GET"])

@@ -47,7 +47,7 @@ class Rules:
     any_address: bool = False
     token: str | None = None
 
-    def check(self, headers: Headers, path: str, subprotocols: list[str]) -> None:
+    def check(self, headers: Headers, path: str) -> None:
         """Raises RefusedError."""
         host = headers.get("host", "")
         if not self._is_ours(host):
@@ -56,7 +56,8 @@ class Rules:
         if origin is not None and not _is_origin_of(host, origin):
             raise RefusedError(403, "Another site's page may not ask this server.")
         if self.token is not None and _needs_token(path):
-            given = [word[len(BEARER) :] for word in subprotocols if word.startswith(BEARER)]
+            words = subprotocols(headers)
+            given = [word[len(BEARER) :] for word in words if word.startswith(BEARER)]
             scheme, _, credentials = headers.get("authorization", "").partition(" ")
             if scheme.lower() == "bearer":
                 given.append(credentials.strip())
@@ -78,6 +79,15 @@ class Rules:
         except ValueError:
             return False
         return self.any_address
+
+
+def subprotocols(headers: Headers) -> list[str]:
+    """Those that a WebSocket's client offers."""
+    return [
+        word.strip()
+        for line in headers.getlist("sec-websocket-protocol")
+        for word in line.split(",")
+    ]
 
 
 def _needs_token(path: str) -> bool:
@@ -114,8 +124,7 @@ class Guard:
             await send(message)
 
         try:
-            words = scope.get("subprotocols", [])
-            self._rules.check(Headers(scope=scope), scope["path"], words)
+            self._rules.check(Headers(scope=scope), scope["path"])
         except RefusedError as refused:
             if scope["type"] == "websocket":
                 self._count(403)

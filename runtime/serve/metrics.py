@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -53,7 +54,7 @@ class Metrics:
             "apdepth_queue", "Pictures that wait or are worked on.", ["bundle"], registry=registry
         )
         for name, one in served.items():
-            waiting.labels(name).set_function(lambda one=one: one.waiting)
+            waiting.labels(name).set_function(partial(getattr, one, "waiting"))
 
     def refused(self, status: int) -> None:
         """A request got this answer."""

@@ -20,7 +20,7 @@ from apdepth_deploy.errors import ApDepthError
 from apdepth_deploy.pictures.depth import encode_npy
 
 from ..metric.stabilizer import Stabilizer
-from .guard import SUBPROTOCOL
+from .guard import SUBPROTOCOL, subprotocols
 from .metrics import Metrics
 from .served import BusyError, Served
 
@@ -82,7 +82,7 @@ async def stream(
     socket: WebSocket, served: Mapping[str, Served], bundle: str | None, metrics: Metrics
 ) -> None:
     """One client's, until it leaves, or sends nothing for ``PATIENCE`` seconds."""
-    offered = socket.scope.get("subprotocols", [])
+    offered = subprotocols(socket.headers)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
     one = served.get(bundle) if bundle is not None else next(iter(served.values()))
     if one is None:

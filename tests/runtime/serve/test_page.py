@@ -99,8 +99,11 @@ def saved(page: Any, kind: str) -> bytes:
 
 def canvas_pixels(page: Any, name: str) -> np.ndarray:
     """uint8 [H,W,3] of a 2-D canvas."""
-    script = """name => { const c = document.getElementById(name);
-      return [c.height, c.width, ...c.getContext("2d").getImageData(0, 0, c.width, c.height).data] }"""
+    script = """name => {
+      const { height, width } = document.getElementById(name);
+      const painter = document.getElementById(name).getContext("2d");
+      return [height, width, ...painter.getImageData(0, 0, width, height).data];
+    }"""
     height, width, *values = page.evaluate(script, name)
     return np.array(values, dtype=np.uint8).reshape(height, width, 4)[..., :3]
 
@@ -244,9 +247,7 @@ def test_what_is_no_picture_is_said(open_page: Callable[..., Any], tmp_path: Pat
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_shows_all_of_it(
-    width: int, open_page: Callable[..., Any], photo: Path
-) -> None:
+def test_a_phone_shows_all_of_it(width: int, open_page: Callable[..., Any], photo: Path) -> None:
     page = open_page(viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True)
     page.set_input_files("#file", photo)
     page.wait_for_selector(SHOWN)

@@ -55,16 +55,18 @@ def test_depth_is_steadied_frame_by_frame(
 def test_only_the_newest_frame_is_looked_at(
     server: Any, frames: list[np.ndarray], encoded: Callable[..., bytes]
 ) -> None:
-    large = encoded(np.zeros((1500, 1500, 3), np.uint8))  # it takes longer than they do to come
+    large = encoded(np.zeros((3000, 3000, 3), np.uint8))  # it takes longer than they do to come
     dropped = server.metric("apdepth_dropped_frames_total")
     with open_stream(server) as stream:
         stream.send(large)
+        while not server.metric('apdepth_queue{bundle="mean_bundle"}'):
+            pass
         for frame in frames:
             stream.send(encoded(frame))
         seen = [depth_of(stream)]
         while seen[-1][0] < len(frames):
             seen.append(depth_of(stream))
-    assert seen[0][1].shape == (1500, 1500) and len(seen) < len(frames)
+    assert seen[0][1].shape == (3000, 3000) and len(seen) < len(frames)
     assert server.metric("apdepth_dropped_frames_total") - dropped == len(frames) + 1 - len(seen)
 
 

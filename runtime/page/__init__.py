@@ -1,8 +1,8 @@
 """The page: HTML, CSS and ES modules as they are read, with no build step and from no other host.
 
 ``index.html`` loads ``main.js``, which imports everything else. Where depth comes from is one
-module beside it, ``source.js``, that whoever serves the page adds: ``info``, ``depthOf`` and
-``openStream``, as in ``runtime/serve/source.js``.
+module, ``source.js`` to the others, with the functions ``info``, ``depthOf`` and ``openStream``:
+``sources/`` has one for each verb that shows the page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ KINDS = {
 }
 
 
-def page_files() -> dict[str, bytes]:
-    """{name: content} of all but ``source.js``."""
-    found = (file for file in files(__package__).iterdir() if file.name.endswith(tuple(KINDS)))
-    return {file.name: file.read_bytes() for file in found}
+def page_files(source: str) -> dict[str, bytes]:
+    """{name: content} of the page whose depth comes from ``sources/SOURCE.js``."""
+    folder = files(__package__)
+    found = {
+        file.name: file.read_bytes()
+        for file in folder.iterdir()
+        if file.name.endswith(tuple(KINDS))
+    }
+    return found | {"source.js": folder.joinpath("sources", f"{source}.js").read_bytes()}

@@ -10,7 +10,7 @@ from PIL import Image
 from apdepth_deploy.pictures.depth import colorize, encode_npy, encode_png, to_uint16
 from apdepth_deploy.pictures.image import DepthArray
 
-from .problems import RefusedError
+from ..gate.problems import RefusedError
 
 
 def _jpeg(depth: DepthArray) -> memoryview:

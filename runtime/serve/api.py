@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
@@ -16,12 +15,12 @@ from starlette.exceptions import HTTPException
 from apdepth_deploy.bundle import version
 from apdepth_deploy.errors import ApDepthError, ImageError
 
+from ..gate.bodies import BODY_BYTES, Held, InPieces, read_body
+from ..gate.guard import Guard, Rules
+from ..gate.problems import Problem, RefusedError, busy, problem
 from ..page import KINDS, page_files
 from .answers import FORMS, form_for
-from .bodies import BODY_BYTES, Held, InPieces, read_body
-from .guard import Guard, Rules
 from .metrics import Metrics
-from .problems import Problem, RefusedError, busy, problem
 from .served import MAX_PIXELS, QUEUE, BusyError, Served
 from .streaming import stream
 
@@ -159,8 +158,7 @@ def _add_rest(app: FastAPI, served: Mapping[str, Served], metrics: Metrics) -> N
 
 def _add_page(app: FastAPI) -> None:
     """Each file has its own route: no path leads anywhere else."""
-    source = files(__package__).joinpath("source.js").read_bytes()
-    for name, content in (page_files() | {"source.js": source}).items():
+    for name, content in page_files("server").items():
         kind = KINDS[PurePath(name).suffix]
 
         def send(_: Request, content: bytes = content, kind: str = kind) -> Response:

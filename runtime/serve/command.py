@@ -40,9 +40,9 @@ def serve(
     anew each time, unless APDEPTH_TOKEN holds one.
     """
     try:
+        from ..gate.server import listen, rules_of, run
         from .api import make_app
         from .served import Served
-        from .server import listen, rules_of, run
     except ModuleNotFoundError as error:
         raise UsageError(
             f"serve needs {error.name}, which is not installed: pip install 'apdepth-deploy[serve]'"

@@ -19,8 +19,8 @@ from starlette.websockets import WebSocketDisconnect
 from apdepth_deploy.errors import ApDepthError
 from apdepth_deploy.pictures.depth import encode_npy
 
+from ..gate.guard import SUBPROTOCOL, subprotocols
 from ..metric.stabilizer import Stabilizer
-from .guard import SUBPROTOCOL, subprotocols
 from .metrics import Metrics
 from .served import BusyError, Served
 

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from apdepth_deploy.pictures.depth import colorize
+from apdepth_deploy.runtime.gate.problems import RefusedError
 from apdepth_deploy.runtime.serve.answers import FORMS, form_for
-from apdepth_deploy.runtime.serve.problems import RefusedError
 
 NPY = {"Accept": "application/x-npy"}
 

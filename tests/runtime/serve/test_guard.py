@@ -126,7 +126,7 @@ def test_who_only_waits_is_left(
 ) -> None:
     """Heads and bodies that never end, and answers that nobody takes."""
     changes = """
-from apdepth_deploy.runtime.serve import bodies, server
+from apdepth_deploy.runtime.gate import bodies, server
 server.PATIENCE = 0.5
 bodies.BODY_SECONDS = bodies.PIECE_SECONDS = 1.0
 """

@@ -1,9 +1,8 @@
-// Where depth comes from here: the server's API. A page without a server has another file of this name
-// with the same three functions.
+// Where depth comes from here: the API of `serve`. Beside this the page knows it as ./source.js.
 
 import { parseNpy } from "./files.js";
 
-// The link that serve printed has the token behind its #, which no request carries; it leaves the
+// The link that `serve` printed has the token behind its #, which no request carries; it leaves the
 // address bar, and lasts as long as the tab.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -279,3 +280,20 @@ def test_the_link_has_the_token(
         assert "open the link that serve printed" in page.inner_text("#failed")
         assert all("401" in said for said in open_page.wrong)
         open_page.wrong.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_all_of_it_accessible(
+    scheme: Any, open_page: Callable[..., Any], photo: Path
+) -> None:
+    """With a picture in it, which Lighthouse, that goes by axe, doesn't see."""
+    folder = os.environ.get("APDEPTH_BROWSER")
+    if not folder:
+        pytest.skip("APDEPTH_BROWSER is not set: export APDEPTH_BROWSER=$(.ci/browser)")
+    page = open_page(color_scheme=scheme)
+    page.set_input_files("#file", photo)
+    page.wait_for_selector(SHOWN)
+    page.evaluate((Path(folder) / "node_modules/axe-core/axe.min.js").read_text())
+    found = page.evaluate("axe.run()")
+    assert found["violations"] == [], [one["help"] for one in found["violations"]]
+    assert len(found["passes"]) > 20

@@ -61,6 +61,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/stabilizer.py
 	$(BIN)/python benchmarks/metres.py
+	$(BIN)/python benchmarks/live.py
 
 # The weights that ship, from nothing: scenes, then VAE, prior and U-Net; prior and U-Net again on other
 # scenes; and the U-Net once more. Some four and a half hours on two cores.

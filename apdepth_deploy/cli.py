@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("apdepth_deploy.commands.verify", "Compare every graph of a bundle with PyTorch."),
     "infer": ("apdepth_deploy.runtime.infer.command", "Depth from pictures."),
     "points": ("apdepth_deploy.runtime.points.command", "Points in space from pictures."),
+    "live": ("apdepth_deploy.runtime.live.command", "Depth of a camera or a stream, as it comes."),
     "profile": (
         "apdepth_deploy.runtime.profiling.command",
         "Measure latency, stages, layers, memory and the roofline.",

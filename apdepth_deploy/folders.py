@@ -1,8 +1,9 @@
-"""Looking through folders, linked ones too."""
+"""Looking through folders, linked ones too; names in the order that people give them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,3 +34,9 @@ def walk(
             here = Path(folder)
             waiting += [here / name for name in sorted(folders) if (here / name).is_symlink()]
             yield from (here / name for name in names)
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """To sort by: names with their numbers by value, frame_9 before frame_10."""
+    words = re.split(r"([0-9]+)", str(path))
+    return [(int(word) if word.isdecimal() else -1, word) for word in words]

@@ -20,7 +20,7 @@ from apdepth_deploy.bundle import (
 from apdepth_deploy.errors import UsageError
 from apdepth_deploy.files import atomic_folder
 from apdepth_deploy.model import ApDepth
-from apdepth_deploy.model.loading import load_model
+from apdepth_deploy.model.loading import licenses, load_model
 from apdepth_deploy.spec import ModelSource, ModelSpec, frame_size, prior_licence
 from apdepth_deploy.verify import raise_on_miss, reference_results, verify_bundle
 
@@ -28,6 +28,7 @@ from .estimate import describe
 from .folding import fold
 from .folding.record import folding_record
 from .graphs import FUSED, FusedGraph, StageGraph, save, tensor_info, trace
+from .metadata import stamp
 from .precision import prepare
 from .shapes import FrameShape
 
@@ -46,6 +47,7 @@ def export_bundle(
     opset: int = 21,
     folding: bool = True,
     verify: bool = True,
+    license: str | None = None,
     progress: Progress = lambda message: None,
 ) -> Bundle:
     """Export a model and, unless ``verify`` is False, prove every graph equal to PyTorch.
@@ -60,6 +62,7 @@ def export_bundle(
         opset: ONNX opset, 18 to 23.
         folding: work out at export what is constant at inference (exact; docs/folding.md).
         verify: measure parity and write it into the manifest.
+        license: of the weights, for the manifest; by default what the checkpoint's card says.
         progress: called with a line before each long step.
 
     Raises:
@@ -87,6 +90,7 @@ def export_bundle(
             reference = reference_results(model, shape.opt, *shape.ends)
         bundle = Bundle(folder, new_manifest(model.spec, source.to_json()))
         bundle.manifest["folding"] = record
+        bundle.manifest["license"] = licenses(source, model.spec, license)
         for number, precision in enumerate(precisions):
             if number:
                 model = load_model(source)
@@ -100,6 +104,8 @@ def export_bundle(
         bundle.write_manifest()
         if reference is not None:
             raise_on_miss(verify_bundle(bundle, reference, progress))
+        stamp(bundle)
+        bundle.write_manifest()
     return Bundle.open(output)
 
 

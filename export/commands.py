@@ -85,6 +85,12 @@ def export(
     conventions: Annotated[
         str | None, typer.Option(help="v1.1 (the authors'), normalized.")
     ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license", help="Of the weights, for the manifest; default: what their card says."
+        ),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a hub repository.")] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Draw a preset's weights: size and speed only.")
@@ -139,6 +145,7 @@ def export(
             opset=opset,
             folding=not no_fold,
             verify=not no_verify,
+            license=license_,
             progress=progress,
         )
         engines = build_engines(output, target, gpu or (), progress=progress) if target else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,10 @@ Basis = Callable[[Job, Reading, DepthArray], Fit]
 # The options of every verb that gives metres.
 Anchors = Annotated[
     Path | None,
-    typer.Option(help="Metres: folder with STEM.csv (x,y,z[,sigma]) or STEM_sparse.png/.npy."),
+    typer.Option(
+        help="Metres: folder with STEM.csv (x,y,z[,sigma]) or STEM_sparse.png/.npy, or one such "
+        "file, for all: of a camera that stands still."
+    ),
 ]
 CameraHeight = Annotated[
     float | None, typer.Option(help="Metres: the camera's height above flat ground in view.")
@@ -53,6 +57,8 @@ def basis_of(
     if anchors is not None and camera_height is not None:
         raise UsageError("--anchors or --camera-height: metres rest on one of them")
     if anchors is not None:
+        if anchors.is_file():
+            return _from_one_file(anchors)
         find_anchors(anchors, "")  # a folder that isn't there is said before any picture
         return lambda job, _, depth: _from_files(anchors, job, depth)
     if camera_height is None:
@@ -91,6 +97,14 @@ def _from_files(folder: Path, job: Job, depth: DepthArray) -> Fit:
         names = ", ".join(f"{Path(job.stem).name}{ending}" for ending in ENDINGS)
         return no_fit(f"{folder} has none of {names}")
     return fit_metres(depth, read_anchors(path, (depth.shape[0], depth.shape[1])))
+
+
+def _from_one_file(path: Path) -> Basis:
+    """Read once for each size of pictures."""
+    if not path.name.endswith(ENDINGS):
+        raise UsageError(f"{path}: anchors are a folder, or a file *{', *'.join(ENDINGS)}")
+    read = functools.lru_cache(maxsize=1)(lambda size: read_anchors(path, size))
+    return lambda _, __, depth: fit_metres(depth, read((depth.shape[0], depth.shape[1])))
 
 
 def metres_of(fit: Fit, depth: DepthArray, job: Job) -> DepthArray:

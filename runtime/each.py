@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,19 @@ Backend = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Precision = Annotated[str | None, typer.Option(help="fp32, fp16, bf16; default: what runs best.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: one for each core.")]
 FramesEvery = Annotated[int, typer.Option(help="Of a video take each so many-th frame.")]
+
+
+def two_numbers(text: str) -> tuple[float, float]:
+    """What ``--range`` says. Raises UsageError."""
+    try:
+        near, far = map(float, text.split(","))
+    except ValueError:
+        near = far = 0.0
+    if not -math.inf < near < far < math.inf:
+        raise UsageError(f"--range is near,far with near below far, such as 0.5,10; not {text!r}")
+    return near, far
 
 
 def tell(predictor: Predictor, bundle: Path) -> None:

@@ -218,6 +218,12 @@ class Bundle:
         """True where the weights were drawn, not trained: depth from it means nothing."""
         return bool(self.manifest["source"]["kind"] == "random")
 
+    @property
+    def license(self) -> str:
+        """Of each part, for people: "weights apache-2.0, prior not stated"."""
+        parts = self.manifest.get("license") or {"weights": None}
+        return ", ".join(f"{part} {name or 'not stated'}" for part, name in parts.items())
+
     def source(self, checkpoint: str | None = None) -> ModelSource:
         """Where the PyTorch weights are: in ``checkpoint``, or where the manifest says.
 

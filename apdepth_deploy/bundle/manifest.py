@@ -75,6 +75,7 @@ _MANIFEST: dict[str, Check] = {
     "tools": _all_values(_is_text),
     "source": _is_object,
     "depth": _is_text,
+    "license": _optional(_all_values(_optional(_is_text))),  # an earlier bundle has none
     "spec": _is_object,
     "graphs": _is_list,
     "engines": _is_list,

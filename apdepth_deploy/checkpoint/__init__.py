@@ -3,6 +3,7 @@
 Gives parts; what joins them is ``apdepth_deploy.model``, which this knows nothing about.
 """
 
+from apdepth_deploy.checkpoint.card import card_license
 from apdepth_deploy.checkpoint.diffusers_layout import (
     load_checkpoint,
     load_vae,
@@ -18,6 +19,7 @@ from apdepth_deploy.checkpoint.transformers_layout import load_prior
 __all__ = [
     "Parts",
     "assemble",
+    "card_license",
     "find_folder",
     "load_checkpoint",
     "load_prior",

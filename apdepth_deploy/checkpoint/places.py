@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from apdepth_deploy.checkpoint.card import CARD
 from apdepth_deploy.checkpoint.reading import first_lines
 from apdepth_deploy.errors import CheckpointError
 
@@ -45,7 +46,7 @@ def _download(name: str, revision: str | None) -> Path:
     """Fetch a repository's networks: plain safetensors, other forms only where there are none."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "*.npy", *_weight_patterns(_NETWORKS, ".safetensors")]
+    patterns = ["*.json", "*.txt", "*.npy", CARD, *_weight_patterns(_NETWORKS, ".safetensors")]
     try:
         folder = Path(
             snapshot_download(

@@ -38,6 +38,7 @@ def _describe(bundle: Bundle) -> list[str]:
         *([f"trained at {', '.join(map(frame_size, spec.trained_at))}"] if spec.trained_at else []),
         f"made {manifest['created']} with {tools}",
         f"depth: {manifest['depth']}",
+        f"licence: {bundle.license}",
         "",
         _graphs_table(bundle.graphs, manifest["files"]),
         "",

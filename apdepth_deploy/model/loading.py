@@ -6,7 +6,13 @@ import copy
 import dataclasses
 from pathlib import Path
 
-from apdepth_deploy.checkpoint import find_folder, read_spec_file, require_depth, shipped_folder
+from apdepth_deploy.checkpoint import (
+    card_license,
+    find_folder,
+    read_spec_file,
+    require_depth,
+    shipped_folder,
+)
 from apdepth_deploy.errors import CheckpointError, UsageError
 from apdepth_deploy.model.apdepth import ApDepth
 from apdepth_deploy.spec import (
@@ -17,6 +23,7 @@ from apdepth_deploy.spec import (
     ModelSpec,
     named_conventions,
     preset,
+    prior_licence,
     tiny_vae_layout,
     with_prior_side,
     with_vae_config,
@@ -49,6 +56,35 @@ def trained_at(source: ModelSource) -> tuple[tuple[int, int], ...]:
         return ()
     _require_weights(source.name)
     return read_spec_file(find_folder(source.name, source.revision))[1]
+
+
+def licenses(source: ModelSource, spec: ModelSpec, weights: str | None) -> dict[str, str | None]:
+    """Licence of each part of a model, None where none is stated: "weights", what was put over
+    them ("unet", "vae"), and "prior".
+
+    As the parts' cards say; a prior without one, as Depth Anything V2's of its size is licensed.
+
+    Args:
+        weights: what is asked for, in place of the checkpoint's card.
+
+    Raises CheckpointError for a card that can't be read.
+    """
+    found = {"weights": weights}
+    if weights is None and source.kind == "checkpoint":
+        found["weights"] = card_license(find_folder(source.name, source.revision))
+    over = {part: getattr(source, part) for part in ("unet", "vae", "prior")}
+    cards = {
+        part: card_license(find_folder(place))
+        for part, place in over.items()
+        if source.kind == "checkpoint" and place and not Path(place).is_file() and place != "none"
+    }
+    prior = cards.pop("prior", None)
+    found |= cards
+    if spec.prior is not None:
+        found["prior"] = (
+            prior or prior_licence(spec) or (None if over["prior"] else found["weights"])
+        )
+    return found
 
 
 def _load(source: ModelSource) -> ApDepth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,8 @@ class Prior(nn.Module):
     """
 
     resize_dtype = torch.float64
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, net: DepthAnythingForDepthEstimation, conventions: Conventions) -> None:
         super().__init__()
@@ -36,6 +39,24 @@ class Prior(nn.Module):
         embeddings = net.backbone.embeddings
         net.backbone.embeddings = OffsetEmbeddings.like(embeddings, conventions.position_offset)
         net.head.__class__ = SymbolicHead
+        self._keep_means(torch.device("cpu"))
+
+    def _keep_means(self, device: torch.device) -> None:
+        """What frames are normalised by, [3,1,1]: float32, whatever the networks' precision.
+
+        A tensor made in ``forward`` would be a copy from the host for each frame, which no CUDA
+        graph captures.
+        """
+        for name in ("mean", "std"):
+            values = getattr(self.conventions, f"prior_{name}")
+            made = torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+            self.register_buffer(name, made, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Prior:
+        """Also what ``to`` and ``half`` do: they move the means, and don't round them."""
+        super()._apply(fn, recurse)
+        self._keep_means(self.mean.device)
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         disparity = self.disparity(images)
@@ -47,10 +68,7 @@ class Prior(nn.Module):
         """uint8 RGB [B,H,W,3] -> the network's disparity [B,1,H,W] float32, 0 = far."""
         height, width = images.shape[1:3]
         rgb = images.float().permute(0, 3, 1, 2) / 255.0
-        # Made here, not as buffers: those would be rounded with the networks to half precision.
-        mean = torch.tensor(self.conventions.prior_mean, device=rgb.device).view(3, 1, 1)
-        std = torch.tensor(self.conventions.prior_std, device=rgb.device).view(3, 1, 1)
-        normalised = (rgb - mean) / std
+        normalised = (rgb - self.mean) / self.std
         size = self.input_size(height, width)
         resized = self._resize(normalised, size)
         disparity = self.net(resized.to(self.net.dtype)).predicted_depth[:, None]

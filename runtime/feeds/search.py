@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.folders import walk
+from apdepth_deploy.folders import natural, walk
 from apdepth_deploy.pictures.depth import is_result
 from apdepth_deploy.pictures.image import SUFFIXES
 
@@ -89,12 +88,7 @@ def find_images(patterns: Iterable[str]) -> Found:
 
 def in_natural_order(jobs: Iterable[Job]) -> list[Job]:
     """By name, numbers by their value: frame_9 before frame_10."""
-    return sorted(jobs, key=lambda job: _natural(job.image))
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    words = re.split(r"([0-9]+)", str(path))
-    return [(int(word) if word.isdecimal() else -1, word) for word in words]
+    return sorted(jobs, key=lambda job: natural(job.image))
 
 
 def _preference(match: tuple[Path, Path]) -> tuple[int, Path, Path]:

@@ -8,6 +8,7 @@ those that the decoder itself needs. Pixels that aren't square stay so.
 from __future__ import annotations
 
 import importlib
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ _ORIENTATIONS = {
 }
 #: A file's stated end may lie so far behind its last frame's: seconds; frames at the mean rate.
 _SLACK, _SLACK_FRAMES = 0.25, 1.5
+#: Where PyAV's time-out ended a wait.
+_LATE = "no answer in time"
 
 
 class Frame(NamedTuple):
@@ -74,15 +77,18 @@ def open_video(path: Path) -> Iterator[Video]:
     try:
         container = av.open(str(path.absolute()))  # absolute: "a:b.mp4" is no address
     except av.FFmpegError as error:
-        raise ImageError(f"{path}: {_reason(error)}") from error
+        raise ImageError(f"{path}: {reason_of(error)}") from error
     with container:
         yield Video(container, str(path))
 
 
-def _reason(error: Any) -> str:
-    words = error.strerror
+def reason_of(error: Any) -> str:
+    """What FFmpeg's refusal means, in words."""
+    words = str(error.strerror)
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, load_av().error.ExitError):
+        return _LATE
     if isinstance(error, ValueError):  # FFmpeg's "invalid data"
         return f"no video, or damaged or truncated: {words}"
     return f"can't be opened: {words}"
@@ -93,6 +99,8 @@ class Video:
 
     Attributes:
         seconds: when it ends, by what the file says; None where it doesn't.
+        arrived: when the newest packet was read, by ``time.monotonic()``.
+        broke: why reading ended too early, in words; "" where it didn't.
     """
 
     def __init__(self, container: Any, name: str) -> None:
@@ -109,9 +117,15 @@ class Video:
         self._container, self._name = container, name
         self._errors = av.FFmpegError
         self._convert = av.video.reformatter.VideoReformatter().reformat
-        self._whole, self._lost, self._broke = 0, 0, ""
+        self._whole, self._lost, self._end, self.broke = 0, 0, 0.0, ""
         self._rotation, self._orientation = None, 1
         self.seconds = None if container.duration is None else container.duration / av.time_base
+        self.arrived = 0.0
+
+    def hurry(self) -> None:
+        """Decode for the least delay: no frame waits for those after it."""
+        self._stream.codec_context.flags |= load_av().codec.context.Flags.low_delay
+        self._stream.thread_type = "SLICE"
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
         """Each ``every``-th frame, the first included, in the order in which they are shown.
@@ -123,17 +137,25 @@ class Video:
             raise UsageError(
                 f"of a video each 1st, 2nd, ... frame can be taken, not each {every}th"
             )
-        seconds = end = 0.0
-        for number, (frame, time) in enumerate(self._decoded()):
-            seconds = time if time is not None and (not number or time >= seconds) else seconds
-            end = seconds + float((frame.duration or 0) * self._stream.time_base)
+        for number, seconds, frame in self.decoded():
+            if number % every == 0:
+                yield Frame(number, seconds, self.picture(frame))
+        self.check_whole()
+
+    def decoded(self) -> Iterator[tuple[int, float, Any]]:
+        """Number, seconds, and what ``picture`` takes, of each frame that isn't damaged, in the
+        order in which they are shown, as far as there are any."""
+        seconds = 0.0
+        for number, (frame, moment) in enumerate(self._decoded()):
+            seconds = (
+                moment if moment is not None and (not number or moment >= seconds) else seconds
+            )
+            self._end = seconds + float((frame.duration or 0) * self._stream.time_base)
             if frame.is_corrupt:  # painted over what was missing
                 self._lost += 1
                 continue
             self._whole += 1
-            if number % every == 0:
-                yield Frame(number, seconds, self._picture(frame))
-        self._check_whole(end)
+            yield number, seconds, frame
 
     def _decoded(self) -> Iterator[tuple[Any, float | None]]:
         """Frames and their seconds. AVI has no times but the order: there, the k-th frame to be
@@ -162,12 +184,15 @@ class Video:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
+                    self.arrived = time.monotonic()
                     yield packet
         except self._errors as error:
-            self._broke = error.strerror
+            late = isinstance(error, load_av().error.ExitError)
+            self.broke = _LATE if late else error.strerror
         yield None
 
-    def _picture(self, frame: Any) -> Reading:
+    def picture(self, frame: Any) -> Reading:
+        """A decoded frame's pixels, upright. Raises ImageError where it is too small."""
         try:
             check_size(frame.height, frame.width)
         except ImageError as error:
@@ -178,16 +203,17 @@ class Video:
         image = self._convert(frame, format="rgb24").to_ndarray()
         return Reading(upright(image, self._orientation), self._orientation, several=False)
 
-    def _check_whole(self, end: float) -> None:
-        stated = self._stated_end()
+    def check_whole(self) -> None:
+        """Asked at the end. Raises ImageError for a file that is damaged or truncated."""
+        stated, end = self._stated_end(), self._end
         slack = max(_SLACK, _SLACK_FRAMES / float(self._stream.average_rate or 25))
         if stated is not None and end < stated - slack:  # Matroska ends without a word
-            self._broke = f"it should last {stated:.1f} s"
-        if self._whole and not self._lost and not self._broke:
+            self.broke = f"it should last {stated:.1f} s"
+        if self._whole and not self._lost and not self.broke:
             return
         words = [f"{self._whole} frames can be read, to {end:.1f} s"]
         words += [f"{self._lost} frames or parts are lost"] if self._lost else []
-        words += [self._broke] if self._broke else []
+        words += [self.broke] if self.broke else []
         raise ImageError(f"{self._name}: damaged or truncated: {'; '.join(words)}")
 
     def _stated_end(self) -> float | None:

@@ -22,7 +22,7 @@ from ..basis import (
     need_camera,
 )
 from ..choice import load
-from ..each import Backend, Device, FramesEvery, Precision, done_line, tell
+from ..each import Backend, Device, FramesEvery, Precision, Threads, done_line, tell, two_numbers
 from ..feeds.search import find_images, in_natural_order
 from ..feeds.video import is_video
 from ..metric.camera import camera_source
@@ -42,9 +42,7 @@ def infer(
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = None,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads; default: one for each core.")
-    ] = None,
+    threads: Threads = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="For backend torch: weights, if not the manifest's.")
     ] = None,
@@ -76,7 +74,7 @@ def infer(
     """
     if state is not None and not sequence:
         raise UsageError("--state is for --sequence: give both")
-    colours = None if shown is None else _two_numbers(shown)
+    colours = None if shown is None else two_numbers(shown)
     camera = camera_source(intrinsics, camera_info, fov)
     basis = basis_of(anchors, camera_height, pitch, roll, camera)
     found = find_images(images)
@@ -117,13 +115,3 @@ def infer(
     print(printable(f"{done_line(jobs, failures)}, depth in {output}"))
     if failures:
         raise SystemExit(1)
-
-
-def _two_numbers(text: str) -> tuple[float, float]:
-    try:
-        near, far = map(float, text.split(","))
-    except ValueError:
-        near = far = 0.0
-    if not near < far:
-        raise UsageError(f"--range is near,far with near below far, such as 0.5,10; not {text!r}")
-    return near, far

@@ -2,11 +2,12 @@
 
 f is a membrane over cells of the picture, held to the residuals rho = log z - log(s d + t):
 
-    sum_i w_i (f(x_i) - rho_i)^2 + sum_pq c_pq (f_p - f_q)^2 + e sum_p f_p^2  ->  least
+    sum_i w_i (f(x_i) - rho_i)^2 + sum_pq c_pq (f_p - f_q)^2 + sum_p e_p f_p^2  ->  least
 
 over neighbouring cells p, q. The conductance c_pq = 1 / (1 + ((d_p - d_q) / T)^2) breaks the
 membrane at the edges of depth (Perona and Malik, PAMI 1990, eq. 9): a residual reaches as far as
-its surface. e lets it sink back to 0 away from the anchors. The equations are solved exactly.
+its surface. e_p lets it sink back to 0 away from the anchors, ten times faster where none is near:
+what a corner or a row of anchors has to tell stays there. The equations are solved exactly.
 
 An anchor whose neighbours have other residuals, or that is far from what the others tell, loses its
 weight (Geman and McClure's). How far to trust the field is asked of anchors that were left out, a
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .fit import Floats, evenly
@@ -28,8 +30,9 @@ from .fit import Floats, evenly
 FINE, COARSE = 40, 20
 #: T, of the range of relative depth 0..1; w of an anchor that nothing speaks against.
 _EDGE, _PULL = 0.02, 20.0
-#: e: f sinks to a third over some 22 fine cells.
-_SINK = 0.002
+#: e: f sinks to a third over some 22 fine cells; over seven where no anchor is so near (of the
+#: longer side).
+_SINK, _LONELY_SINK, _NEAR = 0.002, 0.02, 0.2
 _FOLDS = 4
 #: Fewer anchors don't tell whom to trust.
 _LEAST = 16
@@ -131,8 +134,20 @@ def places_in(grid: Grid, shape: tuple[int, int], x: Floats, y: Floats) -> Place
     return Places(row, column, down - row, right - column)
 
 
-def membranes(grid: Grid, at: Places, rho: Floats, pulls: Floats, sink: float) -> Floats:
-    """f, [K,h,w], for K different ``pulls`` [K,N] of the same anchors.
+def sinks(grid: Grid, at: Places, cells: int) -> Floats:
+    """e of each cell, [h,w], in a grid of so many cells along the longer side."""
+    near: NDArray[np.bool_] = np.zeros(grid.shape, bool)
+    near[at.row, at.column] = True
+    reach = round(_NEAR * cells)
+    for axis in (0, 1):
+        margin = [(0, 0), (0, 0)]
+        margin[axis] = (reach, reach)
+        near = sliding_window_view(np.pad(near, margin), 2 * reach + 1, axis).max(axis=-1)
+    return np.where(near, _SINK, _LONELY_SINK) * (FINE / cells) ** 2
+
+
+def membranes(grid: Grid, at: Places, rho: Floats, pulls: Floats, sink: Floats) -> Floats:
+    """f, [K,h,w], for K different ``pulls`` [K,N] of the same anchors; ``sink`` [h,w].
 
     The equations couple a column of cells with its two neighbours alone: they are eliminated column
     by column (block LU), and those of the longer side come one after the other.
@@ -140,7 +155,7 @@ def membranes(grid: Grid, at: Places, rho: Floats, pulls: Floats, sink: float) -
     if grid.shape[0] > grid.shape[1]:
         turned = Grid(grid.shape[::-1], grid.down.T, grid.right.T)
         there = Places(at.column, at.row, at.right, at.down)
-        return membranes(turned, there, rho, pulls, sink).swapaxes(1, 2)
+        return membranes(turned, there, rho, pulls, sink.T).swapaxes(1, 2)
     within, across, right_side = _equations(grid, at, rho, pulls, sink)
     count = grid.shape[1]
     reach: list[Floats] = []
@@ -161,7 +176,7 @@ def membranes(grid: Grid, at: Places, rho: Floats, pulls: Floats, sink: float) -
 
 
 def _equations(
-    grid: Grid, at: Places, rho: Floats, pulls: Floats, sink: float
+    grid: Grid, at: Places, rho: Floats, pulls: Floats, sink: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Blocks of the columns [w,K,h,h], from each to the next [w-1,K,h,h], right sides [w,K,h,1]."""
     (h, w), count = grid.shape, len(pulls)
@@ -174,7 +189,7 @@ def _equations(
         gathered: Floats = np.stack(sums).reshape(count, w, h).astype(np.float64, copy=False)
         return gathered
 
-    diagonal = gather(here * here) + gather(right * right, h) + sink
+    diagonal = gather(here * here) + gather(right * right, h) + sink.T
     diagonal += gather(lower * lower, 1) + gather(both * both, h + 1)
     diagonal[:, :-1] += grid.right.T
     diagonal[:, 1:] += grid.right.T
@@ -223,7 +238,7 @@ def fit_field(
         return None
     fine = make_grid(depth, FINE)
     at = places_in(fine, shape, x, y)
-    values = share * membranes(fine, at, rho, pulls[None], _SINK)[0]
+    values = share * membranes(fine, at, rho, pulls[None], sinks(fine, at, FINE))[0]
     error = _median(np.abs(share * told - rho))
     return Field(values.astype(np.float32), shape, error, _median(np.abs(rho)))
 
@@ -267,7 +282,7 @@ def _told_by_others(grid: Grid, at: Places, rho: Floats, pulls: Floats) -> Float
     """f at every anchor, [N], of a membrane that a quarter of the anchors with it doesn't hold."""
     fold = np.arange(len(rho)) % _FOLDS
     kept = (fold != np.arange(_FOLDS)[:, None]) * pulls
-    fields = membranes(grid, at, rho, kept, _SINK * (FINE / COARSE) ** 2)
+    fields = membranes(grid, at, rho, kept, sinks(grid, at, COARSE))
     told: Floats = np.take_along_axis(at.read(fields), fold[None], axis=0)[0]
     return told
 

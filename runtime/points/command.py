@@ -25,8 +25,8 @@ from ..each import Backend, Device, FramesEvery, Precision, done_line, tell
 from ..feeds.search import find_images
 from ..metric.camera import camera_source
 from ..metric.points import Relief
+from ..recording import Rerun, recording
 from .folder import points_folder
-from .recording import recording
 
 app = typer.Typer(add_completion=False)
 
@@ -52,9 +52,7 @@ def points(
     ] = 0.04,
     every: Annotated[int, typer.Option(help="Take each so many-th pixel and row.")] = 1,
     frames_every: FramesEvery = 1,
-    rerun: Annotated[
-        Path | None, typer.Option(help="FILE.rrd: write a recording for Rerun, too.")
-    ] = None,
+    rerun: Rerun = None,
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = None,

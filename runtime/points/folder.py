@@ -14,8 +14,8 @@ from ..feeds.video import is_video
 from ..metric.camera import Camera, CameraSource
 from ..metric.points import Relief, cloud, write_ply
 from ..predictor import Predictor
+from ..recording import Log
 from ..stream import Stream
-from .recording import Log
 
 ENDINGS = (".ply",)
 

@@ -118,3 +118,28 @@ def test_the_input_size_is_a_multiple_of_the_patch(
     prior = empty_model(spec).prior
     assert prior is not None
     assert prior.input_size(*frame) == size
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_means_go_where_the_networks_go_and_are_not_rounded(
+    micro_saved: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = Prior(load_prior(str(micro_saved / "prior")), CONVENTIONS["normalized"]).to(dtype)
+    assert prior.net.dtype == dtype
+    for found, expected in (
+        (prior.mean, [0.485, 0.456, 0.406]),
+        (prior.std, [0.229, 0.224, 0.225]),
+    ):
+        assert found.flatten().tolist() == torch.tensor(expected).tolist()
+    assert not [name for name in prior.state_dict() if "mean" in name or "std" in name]
+
+    def made(*values: object, **options: object) -> Tensor:
+        raise AssertionError(
+            "a frame's way makes a tensor on the host: no CUDA graph captures that"
+        )
+
+    monkeypatch.setattr(torch, "tensor", made)
+    with torch.no_grad():
+        assert prior(frames(1, 64, 88)).dtype == torch.float32
+    monkeypatch.undo()
+    assert prior.to("meta").mean.is_meta

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ import pytest
 from apdepth_deploy.bundle import Bundle
 from apdepth_deploy.cli import VERBS, main
 from apdepth_deploy.pictures.image import read_image
+from apdepth_deploy.runtime.feeds.depth_video import read_depth_video
 from apdepth_deploy.verify import records_of
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +43,8 @@ def served_once():
                 )
                 asked.append(urllib.request.urlopen(request, timeout=60).status)
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+        if asked:
+            os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -76,6 +79,8 @@ def workplace(tmp_path_factory, micro_spec, write_hypersim):
     places = [(1.2, 390, (150, 300, 450)), (1.8, 250, (240, 300)), (5.0, 60, (60, 130, 200))]
     lines = [f"{x},{y},{z}" for z, y, columns in places for x in columns]
     (folder / "anchors" / "bicycle.csv").write_text("\n".join(lines))
+    clips = runpy.run_path(str(ROOT / "tests/runtime/clips.py"))
+    clips["write"](folder / "clip.mp4", clips["scenes"](2), "libx264", "yuv420p")
     (folder / "training").symlink_to(ROOT / "training")
     write_hypersim(folder / "RAW", 1)
     (folder / "metadata_images_split_scene_v1.csv").write_text(
@@ -107,6 +112,8 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     assert all(r.max_abs <= 1e-4 for r in depths if r.precision == "fp32")
     assert all(r.mean_abs <= 2e-3 and r.bad == 0 for r in depths if r.precision == "fp16")
     assert json.loads((workplace / "results/results.json").read_text())["frames"] == 1
+    assert next(read_depth_video(workplace / "depth.mkv")).depth.shape == (48, 64)
+    assert (workplace / "seen.mp4").stat().st_size > 1000
     assert (workplace / "hypersim/ai_001_001/rgb_cam_00_fr0000.png").is_file()
     capsys.readouterr()
     assert main(["inspect", "bundle", "--json"]) == 0

@@ -91,6 +91,7 @@ def leave_one_graph(folder: Path) -> None:
         "infer BUNDLE PLACE/photo_color.png PLACE/clip.mkv -o PLACE/depth",
         "infer BUNDLE PLACE/photo_color.png -o PLACE/depth --backend openvino",
         "points BUNDLE PLACE/photo_color.png --fov 60 -o PLACE/clouds",
+        "live BUNDLE PLACE/clip.mkv --depth PLACE/depth.mkv",
         "profile BUNDLE --backend onnxruntime --runs 3 --html PLACE/report.html",
         "verify BUNDLE --checkpoint CHECKPOINT",
         "evaluate BUNDLE PLACE -o PLACE/scores",

@@ -51,6 +51,11 @@ class CameraPath:
         return self.frames[self.first + index]
 
 
+def is_rendered(folder: Path) -> bool:
+    """Whether a folder is a set of `apdepth-deploy synthesize`, with paths or without."""
+    return (folder / "manifest.json").is_file()
+
+
 def read_paths(folder: Path, split: str = "test") -> list[CameraPath]:
     """The paths of a rendered set. Raises DataError where it has none, or they are damaged."""
     frames = SyntheticDataset(folder, split)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,7 @@ from apdepth_deploy.errors import UsageError
 from apdepth_deploy.spec import ModelSource
 
 from ..data.eval_sets import EVAL_SETS, open_eval_set
-from ..data.paths import read_paths
+from ..data.paths import is_rendered, read_paths
 from .models import Model, is_bundle, open_bundle, open_checkpoint
 from .run import evaluate
 from .sequence import HELD, KINDS, evaluate_paths
@@ -46,7 +48,10 @@ def command(
     bad_samples: Annotated[int, typer.Option(help="Bad samples to step over by name.")] = 10,
     sequence: Annotated[
         bool,
-        typer.Option(help="DATA is of `synthesize --path`: flicker, raw and stabilised."),
+        typer.Option(
+            help="DATA is of `synthesize --path`, or a folder of a video's frames: flicker, raw "
+            "and stabilised."
+        ),
     ] = False,
     anchors: Annotated[
         str | None,
@@ -61,44 +66,49 @@ def command(
     Run again, it goes on where it stopped. With --sequence flicker along camera paths; with
     --anchors metres as a robot gets them, from a few known distances.
     """
+    source = ModelSource(model, prior=prior, unet=unet, conventions=conventions)
     if anchors is not None and sequence:
         raise UsageError("--anchors or --sequence: they are two evaluations")
-    source = ModelSource(model, prior=prior, unet=unet, conventions=conventions)
     if sequence:
         if list_ is not None or limit is not None:
-            raise UsageError("--sequence takes all paths of a rendered set: no --list, no --limit")
-        paths = read_paths(data)
-        with steps() as progress:
-            opened = _open(source, backend, precision, height, width)
-            progress(opened.label)
-            results = evaluate_paths(opened, paths, output, progress)
-        print(json.dumps(results, indent=1) if as_json else paths_table(results))
-        return
-    rules = open_eval_set(set_, data, list_, depth_scale)
-    if anchors is not None:
+            raise UsageError("--sequence takes all frames of DATA: no --list, no --limit")
+        evaluation, told = _of_sequence(data, output)
+    elif anchors is not None:
         from .anchored import Drawing, evaluate_anchored
 
         drawing = Drawing(tuple(anchors.split(",")), anchor_noise, anchor_outliers)
-        with steps() as progress:
-            opened = _open(source, backend, precision, height, width)
-            progress(opened.label)
-            results = evaluate_anchored(opened, rules, output, drawing, limit, progress)
-        print(json.dumps(results, indent=1) if as_json else anchored_table(results))
-        return
-    with steps() as progress:
-        opened = _open(source, backend, precision, height, width)
-        progress(opened.label)
-        results = evaluate(
-            opened,
-            rules,
-            output,
+        rules = open_eval_set(set_, data, list_, depth_scale)
+        evaluation = partial(
+            evaluate_anchored, rules=rules, output=output, drawing=drawing, limit=limit
+        )
+        told = anchored_table
+    else:
+        evaluation = partial(
+            evaluate,
+            rules=open_eval_set(set_, data, list_, depth_scale),
+            output=output,
             limit=limit,
             grid=grid,
             workers=workers,
             bad_samples=bad_samples,
-            progress=progress,
         )
-    print(json.dumps(results, indent=1) if as_json else results_table(results))
+        told = results_table
+    with steps() as progress:
+        opened = _open(source, backend, precision, height, width)
+        progress(opened.label)
+        results = evaluation(opened, progress=progress)
+    print(json.dumps(results, indent=1) if as_json else told(results))
+
+
+def _of_sequence(
+    data: Path, output: Path
+) -> tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], str]]:
+    """The evaluation of rendered paths or of a folder of frames, and its table."""
+    if is_rendered(data):
+        return partial(evaluate_paths, paths=read_paths(data), output=output), paths_table
+    from .still import evaluate_frames, find_frames
+
+    return partial(evaluate_frames, frames=find_frames(data), output=output), frames_table
 
 
 def _open(
@@ -143,17 +153,26 @@ def anchored_table(results: dict[str, Any]) -> str:
     return table(headers, rows)
 
 
+def frames_table(results: dict[str, Any]) -> str:
+    """A real sequence's flicker, for people: raw -> stabilised."""
+    flicker = " -> ".join(f"{results['flicker'][kind]:.4f}" for kind in KINDS)
+    cells = [str(results["frames"]), f"{results['still']:.0%}", flicker]
+    return table(
+        ["frames", "still", "flicker there", "ratio"],
+        [[*cells, f"{results['flicker_ratio']:.2f}"]],
+    )
+
+
 def paths_table(results: dict[str, Any]) -> str:
     """Camera paths' results, for people: raw -> stabilised."""
-    headers = ["path", "kind", "frames", "flicker", "ratio"]
+    headers = ["path", "kind", "frames", "flicker", "ratio", "moved"]
     headers += [f"AbsRel, fit {name.replace('_', ' ')}" for name in HELD]
     rows = []
     mean = {**results, "path": "mean", "kind": "", "ratio": results["flicker_ratio"]}
     for record in (*results["paths"], mean):
         raw, stable = (record["flicker"][kind] for kind in KINDS)
         cells = [f"{raw:.4f} -> {stable:.4f}", f"{record.get('ratio', stable / raw):.2f}"]
-        for name in HELD:
-            pair = record[f"abs_rel_{name}"]
-            cells.append(" -> ".join(f"{pair[kind]:.4f}" for kind in KINDS))
+        for number in ("moved", *(f"abs_rel_{name}" for name in HELD)):
+            cells.append(" -> ".join(f"{record[number][kind]:.4f}" for kind in KINDS))
         rows.append([record["path"], record["kind"], str(record["frames"]), *cells])
     return table(headers, rows)

@@ -6,6 +6,9 @@ and shift for the whole path, Z the truth; in units of the truth's range (2 to 9
 
 AbsRel is that of metres whose scale and shift were fitted to all pixels of a frame and then held:
 in every frame anew, in every tenth, or once; always anew behind a cut.
+
+Moved is what all of the picture does when something comes into it: by which share of its distance
+that what the first frame shows has moved since, in metres by the first frame's scale and shift.
 """
 
 from __future__ import annotations
@@ -50,9 +53,9 @@ def evaluate_paths(
         records.append(_scored(model, path))
         raw, stable = (records[-1]["flicker"][kind] for kind in KINDS)
         progress(f"{path.name} {path.kind}: flicker {raw:.4f}, stabilised {stable:.4f}")
-    numbers = ("flicker", *(f"abs_rel_{name}" for name in HELD))
+    numbers = ("flicker", "moved", *(f"abs_rel_{name}" for name in HELD))
     means = {
-        number: {kind: float(np.mean([r[number][kind] for r in records])) for kind in KINDS}
+        number: {kind: float(np.nanmean([r[number][kind] for r in records])) for kind in KINDS}
         for number in numbers
     }
     ratios = [r["flicker"]["stable"] / max(r["flicker"]["raw"], 1e-12) for r in records]
@@ -79,10 +82,13 @@ def _scored(model: Model, path: CameraPath) -> dict[str, Any]:
         depths["stable"].append(steady(sample.image, raw))
         fresh.append(steady.age == 1)
         samples.append(sample)
-    flows = _flows(path, samples)
+    flows = [_flow(path, samples, k, k + 1) for k in range(len(path) - 1)]
     record: dict[str, Any] = {"path": path.name, "kind": path.kind, "frames": len(path)}
     record["cuts"] = sum(fresh) - 1
     record["flicker"] = {kind: flicker(depths[kind], samples, flows) for kind in KINDS}
+    shot = fresh.index(True, 1) if record["cuts"] else len(path)  # up to the first cut
+    since = [_flow(path, samples, 0, k) for k in range(1, shot)]
+    record["moved"] = {kind: moved(depths[kind], samples, since) for kind in KINDS}
     for name, held in HELD.items():
         record[f"abs_rel_{name}"] = {
             kind: abs_rel_held(depths[kind], samples, fresh, held) for kind in KINDS
@@ -90,11 +96,8 @@ def _scored(model: Model, path: CameraPath) -> dict[str, Any]:
     return record
 
 
-def _flows(path: CameraPath, samples: Sequence[Sample]) -> list[Flow]:
-    """From each frame but the last to the next."""
-    return [
-        flow(path, k, k + 1, samples[k].depth, samples[k + 1].depth) for k in range(len(path) - 1)
-    ]
+def _flow(path: CameraPath, samples: Sequence[Sample], here: int, there: int) -> Flow:
+    return flow(path, here, there, samples[here].depth, samples[there].depth)
 
 
 def flicker(
@@ -121,6 +124,25 @@ def flicker(
     if count == 0 or high <= low:
         raise DataError("flicker can't be told: no two neighbouring frames see the same")
     return total / count / float(high - low)
+
+
+def moved(depths: Sequence[DepthArray], samples: Sequence[Sample], flows: Sequence[Flow]) -> float:
+    """How far what stands in the first frame moves in later ones (see above); 0 where it is still,
+    or moves as the truth does. NaN where no later frame shows any of it.
+
+    Args:
+        depths: float32 [H,W] for each frame.
+        flows: from the first frame to each later one.
+    """
+    first = samples[0]
+    scale = align_least_squares(depths[0], first.depth, first.valid)[0]
+    shares = []
+    for depth, sample, one in zip(depths[1:], samples[1:], flows, strict=False):
+        predicted = scale * (at(depth, one.x, one.y) - depths[0])
+        true = at(sample.depth, one.x, one.y) - first.depth
+        shares.append(np.abs(predicted - true)[one.seen] / first.depth[one.seen])
+    every = np.concatenate(shares) if shares else np.empty(0)
+    return float(every.mean()) if every.size else float("nan")
 
 
 def abs_rel_held(

@@ -35,6 +35,13 @@ std::string sm(std::string capability) {
     return "sm" + capability;
 }
 
+// Whether TensorRT for RTX runs on GPUs of a compute capability: the twin of machine/gpus.py's.
+bool rtx_supports(const std::string &capability) {
+    static const Words before_12 = {"7.5", "8.0", "8.6", "8.9"};
+    return std::find(before_12.begin(), before_12.end(), capability) != before_12.end() ||
+           std::stoi(capability) >= 12;
+}
+
 // The command that makes a fitting engine for these GPUs.
 std::string build_line(const Bundle &bundle, const std::string &target, const Words &gpus) {
     std::string line = "`apdepth-deploy build " + bundle.folder + " --target " + target;
@@ -67,8 +74,11 @@ class Narrowing {
 
     UnfitError unfit(const std::string &why) const { return {why, mend()}; }
 
+    // For GPUs that TensorRT for RTX doesn't run on, that is standard TensorRT's.
     std::string mend() const {
-        return build_line(bundle_, target_, gpus_.empty() ? capabilities(engines) : gpus_);
+        const bool runs = std::all_of(gpus_.begin(), gpus_.end(), rtx_supports);
+        return build_line(bundle_, runs ? target_ : "tensorrt",
+                          gpus_.empty() ? capabilities(engines) : gpus_);
     }
 
     Engines engines;

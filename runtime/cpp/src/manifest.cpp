@@ -84,10 +84,15 @@ bool is_source(const Json &value) {
     return value == "random" || value == "checkpoint" || value == "model";
 }
 
-const Fields kManifest = {{"created", is_text},  {"tools", all_values<is_text>},
-                          {"source", is_object}, {"depth", is_text},
-                          {"spec", is_object},   {"graphs", is_list},
-                          {"engines", is_list},  {"parity", is_list},
+const Fields kManifest = {{"created", is_text},
+                          {"tools", all_values<is_text>},
+                          {"source", is_object},
+                          {"depth", is_text},
+                          {"license", optional<all_values<optional<is_text>>>},
+                          {"spec", is_object},
+                          {"graphs", is_list},
+                          {"engines", is_list},
+                          {"parity", is_list},
                           {"files", is_object}};
 
 const Fields kSource = {{"kind", is_source},

@@ -57,6 +57,8 @@ struct Problem {
             rho.push_back(numbers.uniform(-1, 1));
             for (int lane = 0; lane < 4; ++lane) pulls.push_back(numbers.uniform(0, 10));
         }
+        const int cell_count = grid.shape.height * grid.shape.width;
+        for (int i = 0; i < cell_count; ++i) sinks.push_back(numbers.uniform(0.005, 0.05));
     }
 
     std::size_t cell(int row, int column) const {
@@ -65,11 +67,11 @@ struct Problem {
     }
 
     // The whole matrix, built cell by cell.
-    Doubles expected(double sink, std::size_t lane) const {
+    Doubles expected(std::size_t lane) const {
         const int h = grid.shape.height, w = grid.shape.width;
         const auto n = static_cast<std::size_t>(h) * static_cast<std::size_t>(w);
         Doubles matrix(n * n), right(n);
-        for (std::size_t i = 0; i < n; ++i) matrix[i * n + i] = sink;
+        for (std::size_t i = 0; i < n; ++i) matrix[i * n + i] = sinks[i];
         const auto join = [&](std::size_t one, std::size_t other, double by) {
             matrix[one * n + one] += by, matrix[other * n + other] += by;
             matrix[one * n + other] -= by, matrix[other * n + one] -= by;
@@ -95,7 +97,7 @@ struct Problem {
 
     Grid grid;
     std::vector<Place> places;
-    Doubles rho, pulls;
+    Doubles rho, pulls, sinks;
 };
 
 void membranes_solve_their_equations() {
@@ -103,14 +105,14 @@ void membranes_solve_their_equations() {
          {Shape{48, 64}, {64, 48}, {50, 50}, {2, 2}, {2, 40}, {40, 2}, {3, 3}}) {
         const Problem problem(picture, 12);
         Membranes<4> folds;
-        folds.solve(problem.grid, problem.places, problem.rho, problem.pulls, 0.01);
+        folds.solve(problem.grid, problem.places, problem.rho, problem.pulls, problem.sinks);
         Membranes<1> whole;
         Doubles pulls;
         for (std::size_t i = 0; i < problem.places.size(); ++i)
             pulls.push_back(problem.pulls[4 * i]);
-        whole.solve(problem.grid, problem.places, problem.rho, pulls, 0.01);
+        whole.solve(problem.grid, problem.places, problem.rho, pulls, problem.sinks);
         for (int lane = 0; lane < 4; ++lane) {
-            const Doubles expected = problem.expected(0.01, static_cast<std::size_t>(lane));
+            const Doubles expected = problem.expected(static_cast<std::size_t>(lane));
             for (int row = 0; row < problem.grid.shape.height; ++row)
                 for (int column = 0; column < problem.grid.shape.width; ++column) {
                     const double found = folds.value(row, column, lane);

@@ -53,6 +53,7 @@ def bundle(mean_bundle: Callable[..., Path]) -> Path:
     def add(manifest: Any) -> None:
         manifest["engines"], manifest["parity"] = [ENGINE], [PARITY]
         manifest["folding"] = FOLDING
+        manifest["license"] = {"weights": "apache-2.0", "prior": None}
         empty = manifest["files"]["onnx/fused.fp32.data"]
         manifest["files"]["engines/fused.engine"] = empty
 
@@ -113,6 +114,8 @@ GRAPH = "onnx/fused.fp32.onnx"
         put("source", "kind", value=["random"]),
         put("source", "seed", value=-1),
         put("source", "name", value=None),
+        put("license", value="MIT"),
+        put("license", "weights", value=5),
         put("folding", value=[]),
         put("folding", "applied", value="all"),
         put("folding", "skipped", value=["text"]),

@@ -45,9 +45,10 @@ def test_membranes_solve_their_equations(shape: tuple[int, int]) -> None:
     rho, pulls = rng.standard_normal(30), rng.uniform(1, 10, (3, 30))
     grid = make_grid(depth, 12)
     at = places_in(grid, shape, x, y)
-    found = membranes(grid, at, rho, pulls, 0.01)
+    sink = rng.uniform(0.005, 0.05, grid.shape)
+    found = membranes(grid, at, rho, pulls, sink)
     cell = np.arange(grid.shape[0] * grid.shape[1]).reshape(grid.shape)
-    smooth = 0.01 * np.eye(cell.size)
+    smooth = np.diag(sink.ravel())
     for one, other, conductance in (
         (cell[:, :-1], cell[:, 1:], grid.right),
         (cell[:-1], cell[1:], grid.down),
@@ -112,6 +113,20 @@ def test_away_from_the_anchors_it_sinks_to_nothing(place: str) -> None:
     anchors = anchors_at(x, y)
     plain, mended = fit_metres(DEPTH, anchors, field=False), fit_metres(DEPTH, anchors)
     assert abs_rel(mended.metres(DEPTH)) <= 1.05 * abs_rel(plain.metres(DEPTH))
+
+
+def test_it_sinks_faster_where_no_anchor_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    near = anchors_at(rng.integers(0, W // 4, 100), rng.integers(0, H // 4, 100))
+
+    def far() -> float:
+        fitted = fit_metres(DEPTH, near).field
+        assert fitted is not None
+        return float(np.abs(fitted.over()[H // 2 :, W // 2 :]).max())
+
+    with_anchors_near = far()
+    monkeypatch.setattr(field, "_LONELY_SINK", field._SINK)
+    assert with_anchors_near < 0.5 * far()
 
 
 def test_where_nothing_is_wrong_it_stays_away() -> None:

@@ -131,7 +131,10 @@ def test_an_edge_is_as_wide_as_depth_was_enlarged(
         (["--fov", "200"], "between 0 and 180, not 200"),
         (["--intrinsics", "1,2"], "--intrinsics is fx,fy,cx,cy"),
         (["--camera-info", "nowhere.yaml"], "nowhere.yaml: can't be read"),
-        (["--rerun", "a.png"], "FILE.rrd, not a.png"),
+        (
+            ["--rerun", "a.png"],
+            "--rerun takes FILE.rrd, spawn, or rerun+http://HOST:PORT/proxy, not a.png",
+        ),
     ],
 )
 def test_wrong_use_is_told(

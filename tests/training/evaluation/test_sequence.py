@@ -13,7 +13,7 @@ from apdepth_deploy.cli import main
 from apdepth_deploy.errors import DataError
 from apdepth_deploy.training.data.paths import Flow, read_paths
 from apdepth_deploy.training.data.sample import Sample
-from apdepth_deploy.training.evaluation.sequence import abs_rel_held, flicker
+from apdepth_deploy.training.evaluation.sequence import abs_rel_held, flicker, moved
 
 SHAPE = 20, 30
 
@@ -60,6 +60,19 @@ def test_a_path_of_which_nothing_is_seen_twice_has_none() -> None:
     blind = [Flow(one.x, one.y, one.z, one.seen & False) for one in flows]
     with pytest.raises(DataError, match="no two neighbouring frames"):
         flicker(list(truth), samples_of(truth), blind)
+
+
+def test_what_moves_of_the_first_frame_by_hand() -> None:
+    truth, flows = sideways(3)
+    since = [flows[0], Flow(flows[0].x - 1, flows[0].y, truth[0], flows[0].x >= 1)]
+    samples = samples_of(truth)
+    assert moved(list(0.5 * truth - 1), samples, since) == pytest.approx(0, abs=1e-6)
+    entered = truth.copy()
+    entered[2] += 0.3  # something came in, and all else went back
+    told = moved(list(entered), samples, since)
+    share = (0.3 / truth[0][:, 2:]).sum() / (truth[0][:, 1:].size + truth[0][:, 2:].size)
+    assert told == pytest.approx(share, rel=1e-4)
+    assert np.isnan(moved(list(truth[:1]), samples[:1], []))
 
 
 def test_a_held_fit_shows_what_changed_since() -> None:

@@ -6,8 +6,10 @@
 namespace apdepth::detail {
 namespace {
 
-// w of an anchor that nothing speaks against; e, by which the field sinks to 0 away from anchors.
-constexpr double kPull = 20.0, kSink = 0.002;
+// w of an anchor that nothing speaks against.
+constexpr double kPull = 20.0;
+// e, by which the field sinks to 0 away from anchors, and where none is so near (of the longer side).
+constexpr double kSink = 0.002, kLonelySink = 0.02, kNear = 0.2;
 constexpr std::size_t kFolds = 4;
 // Fewer anchors don't tell whom to trust.
 constexpr std::size_t kLeast = 16;
@@ -77,7 +79,7 @@ double Field::told_by_others(const Residuals &left, const Doubles &pulls, Double
     for (std::size_t i = 0; i < count; ++i)
         for (std::size_t fold = 0; fold < kFolds; ++fold)
             kept_[i * kFolds + fold] = i % kFolds == fold ? 0.0 : pulls[i];
-    folds_.solve(grid_, places_, left.rho, kept_, kSink * square(double{kFine} / kCoarse));
+    folds_.solve(grid_, places_, left.rho, kept_, sinks_);
     double missed = 0.0;
     for (std::size_t i = 0; i < count; ++i) {
         told[i] = folds_.read(places_[i], static_cast<int>(i % kFolds));
@@ -134,7 +136,7 @@ bool Field::fit(const float *depth, Shape picture, const Residuals &left) {
     for (std::size_t i = 0; i < count; ++i) sorted_[i] = std::abs(share * told[i] - left.rho[i]);
     error = median(sorted_.data(), count);
     place(depth, picture, kFine, left);
-    whole_.solve(grid_, places_, left.rho, pulls_[way], kSink);
+    whole_.solve(grid_, places_, left.rho, pulls_[way], sinks_);
     shape = grid_.shape;
     values.clear();
     for (int row = 0; row < shape.height; ++row)
@@ -148,6 +150,29 @@ void Field::place(const float *depth, Shape picture, int cells, const Residuals 
     places_.clear(), places_.reserve(left.size());
     for (std::size_t i = 0; i < left.size(); ++i)
         places_.push_back(place_in(grid_, picture, left.at_x[i], left.at_y[i]));
+    sink(cells);
+}
+
+// e of each cell.
+void Field::sink(int cells) {
+    const int h = grid_.shape.height, w = grid_.shape.width;
+    const int reach = static_cast<int>(std::lround(kNear * cells));
+    const auto at = [w](int row, int column) { return static_cast<std::size_t>(row * w + column); };
+    const double scale = square(double{kFine} / cells);
+    held_.assign(at(h, 0), 0), beside_.assign(at(h, 0), 0);
+    for (const Place &one : places_) held_[at(one.row, one.column)] = 1;
+    for (int row = 0; row < h; ++row)
+        for (int column = 0; column < w; ++column)
+            if (held_[at(row, column)] != 0)
+                std::fill(beside_.begin() + row * w + std::max(column - reach, 0),
+                          beside_.begin() + row * w + std::min(column + reach + 1, w), 1);
+    sinks_.assign(at(h, 0), kLonelySink * scale);
+    for (int row = 0; row < h; ++row)
+        for (int column = 0; column < w; ++column)
+            if (beside_[at(row, column)] != 0)
+                for (int other = std::max(row - reach, 0); other < std::min(row + reach + 1, h);
+                     ++other)
+                    sinks_[at(other, column)] = kSink * scale;
 }
 
 }  // namespace apdepth::detail

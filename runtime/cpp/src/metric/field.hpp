@@ -34,6 +34,7 @@ class Field {
 
   private:
     void place(const float *depth, Shape picture, int cells, const Residuals &left);
+    void sink(int cells);
     void vote(Shape picture, const Residuals &left);
     double told_by_others(const Residuals &left, const Doubles &pulls, Doubles &told);
     void doubt(const Residuals &left, const Doubles &told, Doubles &pulls);
@@ -41,6 +42,8 @@ class Field {
 
     Grid grid_;
     std::vector<Place> places_;
+    Doubles sinks_;  // of each cell
+    std::vector<char> held_, beside_;  // cells with an anchor, and those near one in their row
     Membranes<4> folds_;
     Membranes<1> whole_;
     Doubles judge_x_, judge_y_, distance_, voted_;

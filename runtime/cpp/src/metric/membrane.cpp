@@ -59,7 +59,7 @@ Place place_in(const Grid &grid, Shape picture, double x, double y) {
 
 template <int Lanes>
 void Membranes<Lanes>::solve(const Grid &grid, const std::vector<Place> &places, const Doubles &rho,
-                             const Doubles &pulls, double sink) {
+                             const Doubles &pulls, const Doubles &sinks) {
     const auto h = static_cast<std::size_t>(grid.shape.height);
     const auto w = static_cast<std::size_t>(grid.shape.width);
     // Neighbours along the shorter side follow each other: the band is narrow.
@@ -67,14 +67,14 @@ void Membranes<Lanes>::solve(const Grid &grid, const std::vector<Place> &places,
     band_ = std::min(h, w) + 1, cells_ = h * w;
     matrix_.assign(cells_ * (band_ + 1) * Lanes, 0.0);
     right_side_.assign(cells_ * Lanes, 0.0);
-    spread(grid, sink);
+    spread(grid, sinks);
     for (std::size_t i = 0; i < places.size(); ++i)
         pull(places[i], rho[i], pulls.data() + i * Lanes);
     eliminate();
 }
 
 template <int Lanes>
-void Membranes<Lanes>::spread(const Grid &grid, double sink) {
+void Membranes<Lanes>::spread(const Grid &grid, const Doubles &sinks) {
     const auto join = [this](std::size_t one, std::size_t step, double by) {
         for (std::size_t lane = 0; lane < Lanes; ++lane) {
             coefficient(one, 0)[lane] += by;
@@ -82,9 +82,12 @@ void Membranes<Lanes>::spread(const Grid &grid, double sink) {
             coefficient(one, step)[lane] -= by;
         }
     };
-    for (std::size_t one = 0; one < cells_; ++one)
-        for (std::size_t lane = 0; lane < Lanes; ++lane) coefficient(one, 0)[lane] = sink;
     std::size_t next = 0;
+    for (int row = 0; row < grid.shape.height; ++row)
+        for (int column = 0; column < grid.shape.width; ++column, ++next)
+            for (std::size_t lane = 0; lane < Lanes; ++lane)
+                coefficient(cell(row, column), 0)[lane] = sinks[next];
+    next = 0;
     for (int row = 0; row < grid.shape.height; ++row)
         for (int column = 0; column + 1 < grid.shape.width; ++column)
             join(cell(row, column), beside_, grid.right[next++]);

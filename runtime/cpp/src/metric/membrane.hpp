@@ -43,9 +43,9 @@ Place place_in(const Grid &grid, Shape picture, double x, double y);
 template <int Lanes>
 class Membranes {
   public:
-    // pulls: [anchors][Lanes].
+    // pulls: [anchors][Lanes]; sinks: e of each cell, [h][w].
     void solve(const Grid &grid, const std::vector<Place> &places, const Doubles &rho,
-               const Doubles &pulls, double sink);
+               const Doubles &pulls, const Doubles &sinks);
 
     double read(const Place &at, int lane) const;
     double value(int row, int column, int lane) const {
@@ -63,7 +63,7 @@ class Membranes {
     double *coefficient(std::size_t first, std::size_t step) {
         return matrix_.data() + (first * (band_ + 1) + step) * Lanes;
     }
-    void spread(const Grid &grid, double sink);
+    void spread(const Grid &grid, const Doubles &sinks);
     void pull(const Place &at, double rho, const double *pulls);
     void eliminate();
 

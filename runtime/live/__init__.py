@@ -1,0 +1,1 @@
+"""``apdepth-deploy live``: joins a stream, a predictor, and videos of depth."""

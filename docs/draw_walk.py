@@ -1,4 +1,4 @@
-"""Draws docs/images/walk.webp: frames of a rendered walk, their depth, and the points from the side.
+"""Draws docs/images/walk.webp: frames of a rendered walk, their depth, and their points.
 
     python docs/draw_walk.py RENDERED BUNDLE [--path 0] [--output docs/images/walk.webp]
 

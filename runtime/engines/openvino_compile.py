@@ -2,7 +2,8 @@
 
 OpenVINO's own cache goes by a file's date, and takes what it finds. So each graph has a folder of
 its own, named by the content of its files, its settings, the processor and OpenVINO's version; it
-appears whole and is compared with its SHA-256 before OpenVINO sees it.
+appears whole and is compared with its SHA-256 before OpenVINO sees it. The C and C++ library
+(runtime/cpp/src/openvino_cache.cpp) keeps and finds the same.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Job:
             *(version("openvino"), _processor(), usable_cores(), date),
             dataclasses.astuple(self),
         )
-        return root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))  # as C++ writes it
+        return root / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def check(self) -> None:
         """Raises BundleError where the files are no longer those that were opened."""

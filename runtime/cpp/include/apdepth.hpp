@@ -89,6 +89,30 @@ class Predictor {
                             depth.data()));
     }
 
+    // Depth of a frame in any format and of any size, float32 of the frame's own: see
+    // apdepth_infer_images. Throws std::bad_alloc where there is no room for it.
+    std::vector<float> depth(const apdepth_image &image) const {
+        const bool is_frame = image.height > 0 && image.width > 0;
+        std::vector<float> found(is_frame ? static_cast<std::size_t>(image.height) *
+                                                static_cast<std::size_t>(image.width)
+                                          : 1);
+        float *const depths[] = {found.data()};
+        infer(&image, 1, depths);
+        return found;
+    }
+
+    // Several at once, into memory of the caller's.
+    void infer(const apdepth_image *images, int count, float *const *depths) const {
+        check(apdepth_infer_images(model_.get(), images, count, depths));
+    }
+
+    // Of this thread's last frames, in milliseconds.
+    apdepth_timings timings() const {
+        apdepth_timings found;
+        check(apdepth_last_timings(&found));
+        return found;
+    }
+
     // Frames and depth on the GPU, on the caller's stream: see apdepth_infer_async.
     void infer_async(const std::uint8_t *rgb, int batch, int height, int width, float *depth,
                      void *cuda_stream) const {

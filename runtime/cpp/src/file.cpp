@@ -19,13 +19,6 @@ using File = std::unique_ptr<std::FILE, CloseFile>;
 
 constexpr std::size_t kChunk = std::size_t{1} << 20;
 
-// A free hidden name beside `target`.
-std::filesystem::path beside(const std::filesystem::path &target) {
-    std::random_device random;
-    return target.parent_path() /
-           (".apdepth-" + std::to_string(random()) + std::to_string(random()));
-}
-
 bool write_new(const std::filesystem::path &path, const std::string &bytes) {
     std::FILE *file = std::fopen(path.c_str(), "wb");
     if (file == nullptr) return false;
@@ -34,6 +27,12 @@ bool write_new(const std::filesystem::path &path, const std::string &bytes) {
 }
 
 }  // namespace
+
+std::filesystem::path free_name_beside(const std::filesystem::path &target) {
+    std::random_device random;
+    return target.parent_path() /
+           (".apdepth-" + std::to_string(random()) + std::to_string(random()));
+}
 
 std::string error_text(int code) { return std::generic_category().message(code); }
 
@@ -59,7 +58,7 @@ bool write_file(const std::string &path, const std::string &bytes) {
     std::error_code failed;
     if (target.has_parent_path()) std::filesystem::create_directories(target.parent_path(), failed);
     if (failed) return false;
-    const std::filesystem::path temporary = beside(target);
+    const std::filesystem::path temporary = free_name_beside(target);
     if (write_new(temporary, bytes)) std::filesystem::rename(temporary, target, failed);
     else failed = std::make_error_code(std::errc::io_error);
     if (!failed) return true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -21,6 +22,9 @@ void read_file(const std::string &path,
 
 // All of a file. Throws FileError.
 std::string read_file(const std::string &path);
+
+// A free hidden name in the folder of `target`, for what is to take its place.
+std::filesystem::path free_name_beside(const std::filesystem::path &target);
 
 // Replace a file whole, or leave it as it was, and make the folders above it; false where the
 // system refuses.

@@ -26,6 +26,10 @@ using Words = std::vector<std::string>;
 const Words kTargets = {"tensorrt-rtx", "tensorrt"};
 const Words kBackends = {"auto", "openvino", "tensorrt-rtx", "tensorrt"};
 const Words kPrecisions = {"fp32", "fp16", "bf16"};
+const Words kHints = {"latency", "throughput"};
+// The most that `threads` may be, for each core that this process may use.
+constexpr int kThreadsPerCore = 4;
+constexpr int kMostLanes = 256;
 // What a CPU runs best, best first.
 const Words kPreferred = {"fp32", "fp16"};
 
@@ -62,6 +66,22 @@ void check_names(const Wanted &wanted) {
     if (wanted.precision && !has(kPrecisions, *wanted.precision))
         throw UsageError("unknown precision " + repr(*wanted.precision) + ": choose one of " +
                          joined(kPrecisions));
+    if (!has(kHints, wanted.hint))
+        throw UsageError("unknown hint " + repr(wanted.hint) + ": choose one of " + joined(kHints));
+}
+
+// More threads than this gain nothing, and thousands stop a machine.
+void check_numbers(const Wanted &wanted) {
+    const int cores = usable_cores(), most = kThreadsPerCore * cores;
+    if (wanted.threads < 0 || wanted.threads > most)
+        throw UsageError("threads must be 1 to " + std::to_string(most) + " on " +
+                         std::to_string(cores) + " cores, not " + std::to_string(wanted.threads));
+    const bool is_tuned = wanted.threads != 0 || wanted.hint != "latency";
+    if (is_tuned && has(kTargets, wanted.backend))
+        throw UsageError("threads and hint are for openvino, not for " + wanted.backend);
+    if (wanted.lanes < 1 || wanted.lanes > kMostLanes)
+        throw UsageError("lanes must be 1 to " + std::to_string(kMostLanes) + ", not " +
+                         std::to_string(wanted.lanes));
 }
 
 std::unique_ptr<Runner> load_engine(const Bundle &bundle, const std::string &target,
@@ -82,10 +102,7 @@ std::unique_ptr<Runner> load_engine(const Bundle &bundle, const std::string &tar
 const Graph &choose_graph(const Bundle &bundle, const std::optional<std::string> &precision) {
     const Words precisions = precision ? Words{*precision} : kPreferred;
     for (const std::string &choice : precisions)
-        if (const Graph *graph = bundle.find_graph("fused", choice))
-            if (has(kPreferred, choice)) return *graph;
-    if (precision && !has(kPreferred, *precision))
-        throw BackendError("OpenVINO on cpu runs " + joined(kPreferred) + ", not " + *precision);
+        if (const Graph *graph = bundle.find_graph("fused", choice)) return *graph;
     Words there;
     for (const Graph &graph : bundle.graphs) there.push_back(graph.kind() + " " + graph.precision);
     std::string needed;
@@ -100,16 +117,22 @@ std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted
     if (cuda_ordinal(wanted.device))
         throw UsageError("openvino runs on the CPU, not on " + wanted.device +
                          ": use backend tensorrt-rtx or tensorrt, or device auto");
-    const Graph &graph = choose_graph(bundle, wanted.precision);
+#ifdef APDEPTH_WITH_OPENVINO
+    // bfloat16 is no graph's precision but the processor's.
+    const bool bf16 = wanted.precision == "bf16", has_bf16 = openvino_has_bf16();
+    if (bf16 && !has_bf16)
+        throw BackendError("this processor has no bfloat16: use precision fp32");
+    const Graph &graph = choose_graph(bundle, bf16 ? std::nullopt : wanted.precision);
     if (wanted.check_hashes)
         for (const std::string &file : {graph.file, graph.data}) bundle.check_hash(file);
-    const std::string reason =
-        "openvino on cpu, " + graph.precision + " fused graph computed in fp32: " + why;
-#ifdef APDEPTH_WITH_OPENVINO
-    auto runner = make_openvino_runner(bundle, graph);
-    runner->reason = reason;
+    const Tuning tuning = {wanted.threads, wanted.hint == "throughput", bf16, wanted.check_hashes};
+    auto runner = make_openvino_runner(bundle, graph, tuning, wanted.log);
+    runner->reason = "openvino on cpu, " + graph.precision + " fused graph computed in " +
+                     (bf16 ? "bf16" : "fp32") + ": " + why +
+                     (has_bf16 && !bf16 ? "; bf16 would be faster here" : "");
     return runner;
 #else
+    static_cast<void>(choose_graph(bundle, wanted.precision));
     throw BackendError(
         "openvino is not in this build of libapdepth: configure it with "
         "-DAPDEPTH_OPENVINO=ON");
@@ -180,12 +203,16 @@ std::unique_ptr<Runner> load_any(const Bundle &bundle, const Wanted &wanted,
 
 std::unique_ptr<Runner> load(const Bundle &bundle, const Wanted &wanted) {
     check_names(wanted);
+    check_numbers(wanted);
     const Machine machine = this_machine(needs_driver(bundle, wanted));
     std::unique_ptr<Runner> runner;
     if (wanted.backend == "auto") runner = load_any(bundle, wanted, machine);
     else if (wanted.backend == "openvino") runner = load_openvino(bundle, wanted, "as asked");
     else runner = load_engine(bundle, wanted.backend, wanted, machine);
     runner->stride = bundle.stride;
+    runner->make_lanes(wanted.lanes);
+    wanted.log.info(runner->reason);
+    if (!runner->warning.empty()) wanted.log.warn(runner->warning);
     return runner;
 }
 

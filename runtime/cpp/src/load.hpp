@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bundle.hpp"
+#include "log.hpp"
 #include "runner.hpp"
 
 namespace apdepth::detail {
@@ -16,6 +17,10 @@ struct Wanted {
     std::optional<std::string> precision;
     std::string device = "auto";
     bool check_hashes = true;
+    int threads = 0;  // 0: as many as cores
+    int lanes = 1;
+    std::string hint = "latency";
+    Log log;
 };
 
 // Throws UsageError, BundleError, BackendError.

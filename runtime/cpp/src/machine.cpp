@@ -1,6 +1,12 @@
 #include "machine.hpp"
 
+#include <algorithm>
 #include <array>
+#include <thread>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 #include "nvidia_driver.hpp"
 
@@ -71,6 +77,14 @@ std::optional<std::string> version_of(const std::string &target) {
 }
 
 }  // namespace
+
+int usable_cores() {
+#ifdef __linux__
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
+#endif
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 Machine this_machine(bool asks_driver) {
     return {asks_driver ? nvidia_gpus() : std::vector<Gpu>{}, platform(), version_of};

@@ -24,4 +24,7 @@ struct Machine {
 // `asks_driver`: whether GPUs are looked for, which starts NVIDIA's driver in this process.
 Machine this_machine(bool asks_driver = true);
 
+// CPU cores that this process may use.
+int usable_cores();
+
 }  // namespace apdepth::detail

@@ -1,15 +1,17 @@
 #include "openvino_runner.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include <openvino/frontend/manager.hpp>
 #include <openvino/openvino.hpp>
 
 #include "error.hpp"
+#include "openvino_cache.hpp"
 
 namespace apdepth::detail {
 namespace {
@@ -22,30 +24,37 @@ struct Lane {
 
 ov::Dimension dimension(const apdepth_range &axis) { return {axis.min, axis.max}; }
 
-// float32 graphs stay float32: by itself OpenVINO takes bfloat16 where the CPU has it. And the time
-// of one frame counts, not how many are done side by side.
-ov::AnyMap settings() {
-    return {ov::hint::inference_precision(ov::element::f32),
-            ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
+// Where the frames' size varies OpenVINO keeps so many prepared kernels, and by default 5,000: they
+// took 660 MB after 60 sizes instead of 290. One size needs some hundred at most.
+constexpr int kKernels = 300;
+
+bool is_range(const apdepth_range &axis) { return axis.min < axis.max; }
+
+// Those of Python: what is kept is named by them. Left alone, OpenVINO computes in bfloat16 wherever
+// the processor can.
+nlohmann::json settings(const Graph &graph, const Tuning &tuning) {
+    nlohmann::json found = {{"PERFORMANCE_HINT", tuning.throughput ? "THROUGHPUT" : "LATENCY"},
+                            {"INFERENCE_PRECISION_HINT", tuning.bf16 ? "bf16" : "f32"}};
+    if (tuning.threads > 0) found["INFERENCE_NUM_THREADS"] = tuning.threads;
+    if (is_range(graph.frame.height) || is_range(graph.frame.width))
+        found["CPU_RUNTIME_CACHE_CAPACITY"] = kKernels;
+    return found;
 }
 
-// By the reader of ONNX alone: Core::read_model would offer a damaged file to every other reader.
-std::shared_ptr<ov::Model> read_onnx(const std::string &path) {
-    ov::frontend::FrontEndManager manager;
-    const auto reader = manager.load_by_framework("onnx");
-    return reader->convert(reader->load(path));
-}
-
-// One until the process ends. A core gives its thread a stack for signal handlers and puts back the
-// one it found: of two that end in the order of their beginning a stack stays that is gone.
-ov::Core &core() {
-    static ov::Core one;
-    return one;
-}
-
-ov::CompiledModel compile(const Bundle &bundle, const Graph &graph) {
+ov::CompiledModel compile(const Bundle &bundle, const Graph &graph, const Tuning &tuning,
+                          const Log &log, std::string &trouble) {
+    const auto absolute = [&](const std::string &file) {
+        return std::filesystem::canonical(bundle.path(file)).string();
+    };
     try {
-        return core().compile_model(read_onnx(bundle.path(graph.file)), "CPU", settings());
+        const Job job = {absolute(graph.file),
+                         absolute(graph.data),
+                         {bundle.hashes.at(graph.file), bundle.hashes.at(graph.data)},
+                         tuning.check_hashes,
+                         settings(graph, tuning)};
+        return compiled(job, log, trouble);
+    } catch (const Error &) {
+        throw;
     } catch (const std::exception &error) {
         throw BundleError(graph.file + ": OpenVINO can't load it: " + one_line(error.what()));
     }
@@ -69,11 +78,13 @@ void check_port(const Graph &graph, const std::vector<ov::Output<const ov::Node>
 
 class OpenVinoRunner final : public Runner {
   public:
-    OpenVinoRunner(const Bundle &bundle, const Graph &graph)
-        : model_(compile(bundle, graph)) {
+    OpenVinoRunner(const Bundle &bundle, const Graph &graph, const Tuning &tuning, const Log &log)
+        : model_(compile(bundle, graph, tuning, log, warning)) {
+        if (!warning.empty())
+            warning = "OpenVINO compiles again at every start, for nothing can be kept: " + warning;
         backend = "openvino";
         device = "cpu";
-        precision = graph.precision;
+        precision = tuning.bf16 ? "bf16" : graph.precision;
         frame = graph.frame;
         const auto batch = dimension(frame.batch), height = dimension(frame.height),
                    width = dimension(frame.width);
@@ -93,6 +104,10 @@ class OpenVinoRunner final : public Runner {
         }
     }
 
+    void make_lanes(int lanes) override {
+        for (int made = 1; made < lanes; ++made) give_back({model_.create_infer_request(), {}});
+    }
+
     void infer_async(const DeviceFrames &) override {
         throw UsageError(
             "openvino takes host arrays only: call apdepth_infer, or build an engine "
@@ -101,27 +116,28 @@ class OpenVinoRunner final : public Runner {
 
   private:
     void run(Lane &lane, const Frame &image, float *depth) {
-        const int copies = frame.batch.min;
-        const auto batch = static_cast<std::size_t>(copies);
+        const int run = batch_for(image.count);
+        const auto batch = static_cast<std::size_t>(run);
         const auto height = static_cast<std::size_t>(image.height);
         const auto width = static_cast<std::size_t>(image.width);
         const ov::Shape frames = {batch, height, width, 3}, depths = {batch, height, width};
         lane.request.set_input_tensor(
-            ov::Tensor(ov::element::u8, frames, input(lane, image, copies)));
-        const bool direct = copies == 1 && !is_dynamic_;
+            ov::Tensor(ov::element::u8, frames, input(lane, image, run)));
+        const bool direct = run == image.count && !is_dynamic_;
         if (direct) lane.request.set_output_tensor(ov::Tensor(ov::element::f32, depths, depth));
         lane.request.infer();
         if (direct) return;
         const ov::Tensor found = lane.request.get_output_tensor();
         if (found.get_shape() != depths) throw BackendError("OpenVINO gave depth of another size");
-        std::memcpy(depth, found.data<float>(), image.pixels() * sizeof *depth);
+        const auto count = static_cast<std::size_t>(image.count);
+        std::memcpy(depth, found.data<float>(), count * image.pixels() * sizeof *depth);
     }
 
-    // The frame where it lies, or copied together. OpenVINO only reads it.
-    static std::uint8_t *input(Lane &lane, const Frame &image, int copies) {
-        if (copies == 1 && !image.has_gaps()) return const_cast<std::uint8_t *>(image.rgb);
-        lane.frames.resize(static_cast<std::size_t>(copies) * 3 * image.pixels());
-        copy_frame(image, copies, lane.frames.data());
+    // The frames where they lie, or copied together. OpenVINO only reads them.
+    static std::uint8_t *input(Lane &lane, const Frame &image, int batch) {
+        if (batch == image.count && !image.has_gaps()) return const_cast<std::uint8_t *>(image.rgb);
+        lane.frames.resize(static_cast<std::size_t>(batch) * 3 * image.pixels());
+        copy_frames(image, batch, lane.frames.data());
         return lane.frames.data();
     }
 
@@ -153,8 +169,18 @@ class OpenVinoRunner final : public Runner {
 
 }  // namespace
 
-std::unique_ptr<Runner> make_openvino_runner(const Bundle &bundle, const Graph &graph) {
-    return std::make_unique<OpenVinoRunner>(bundle, graph);
+bool openvino_has_bf16() {
+    try {
+        const auto able = core().get_property("CPU", ov::device::capabilities);
+        return std::find(able.begin(), able.end(), "BF16") != able.end();
+    } catch (const ov::Exception &error) {  // its plugin for the CPU isn't there
+        throw BackendError("OpenVINO has no CPU here: " + one_line(error.what()));
+    }
+}
+
+std::unique_ptr<Runner> make_openvino_runner(const Bundle &bundle, const Graph &graph,
+                                             const Tuning &tuning, const Log &log) {
+    return std::make_unique<OpenVinoRunner>(bundle, graph, tuning, log);
 }
 
 }  // namespace apdepth::detail

@@ -56,15 +56,17 @@ void check_stride(const Frame &image) {
                          " bytes leads out of memory: rows lie from the top down, a stride apart");
 }
 
-void copy_frame(const Frame &image, int copies, std::uint8_t *target) {
+void copy_frames(const Frame &image, int batch, std::uint8_t *target) {
+    const auto count = static_cast<std::size_t>(image.count);
     const std::size_t size = 3 * image.pixels();
+    const std::size_t rows = count * static_cast<std::size_t>(image.height);
     if (image.has_gaps())
-        for (int y = 0; y < image.height; ++y)
-            std::memcpy(target + static_cast<std::size_t>(y) * image.row(),
-                        image.rgb + static_cast<std::size_t>(y) * image.stride, image.row());
-    else std::memcpy(target, image.rgb, size);
-    for (int copy = 1; copy < copies; ++copy)
-        std::memcpy(target + static_cast<std::size_t>(copy) * size, target, size);
+        for (std::size_t y = 0; y < rows; ++y)
+            std::memcpy(target + y * image.row(), image.rgb + y * image.stride, image.row());
+    else std::memcpy(target, image.rgb, count * size);
+    const std::uint8_t *last = target + (count - 1) * size;
+    for (std::size_t copy = count; copy < static_cast<std::size_t>(batch); ++copy)
+        std::memcpy(target + copy * size, last, size);
 }
 
 }  // namespace apdepth::detail

@@ -1,6 +1,7 @@
 // What every backend offers: frames in, depth out.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -9,13 +10,15 @@
 
 namespace apdepth::detail {
 
-// One frame in host memory, uint8 RGB; `stride` in bytes.
+// Frames of one size in host memory, uint8 RGB, one below the other; `stride` in bytes.
 struct Frame {
     const std::uint8_t *rgb;
     int height, width;
     std::size_t stride;
+    int count = 1;
 
     std::size_t row() const { return 3 * static_cast<std::size_t>(width); }
+    // Of one.
     std::size_t pixels() const {
         return static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
     }
@@ -34,13 +37,19 @@ class Runner {
   public:
     virtual ~Runner() = default;
 
-    // Depth of a frame of a size that `frame` allows, float32 [H,W]. Safe to call from several
-    // threads. Throws BackendError.
+    // Depth of frames of a size that `frame` allows, and not more than it allows at once, float32
+    // [count,H,W]. Safe to call from several threads. Throws BackendError.
     virtual void infer(const Frame &image, float *depth) = 0;
 
     // See apdepth_infer_async; checks the sizes itself. Throws UsageError, ImageError or
     // BackendError.
     virtual void infer_async(const DeviceFrames &frames) = 0;
+
+    // Make working memory for so many calls side by side. Throws BackendError.
+    virtual void make_lanes(int lanes) = 0;
+
+    // How many frames the graph runs for so many: at least as many as it must.
+    int batch_for(int count) const { return std::max(frame.batch.min, count); }
 
     FrameRange frame{};  // sizes that the graph takes
     int stride = 1;
@@ -57,7 +66,7 @@ void check_sides(int height, int width);
 // Throws ImageError for rows that overlap, or lead out of memory.
 void check_stride(const Frame &image);
 
-// A whole frame, without gaps, `copies` times, into `target`.
-void copy_frame(const Frame &image, int copies, std::uint8_t *target);
+// All of the frames, without gaps, into `target`: `batch` of them, filled with copies of the last.
+void copy_frames(const Frame &image, int batch, std::uint8_t *target);
 
 }  // namespace apdepth::detail

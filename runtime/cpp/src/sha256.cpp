@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
 namespace apdepth::detail {
 namespace {
 
@@ -25,7 +30,68 @@ std::uint32_t big_endian(const std::uint8_t *bytes) {
            std::uint32_t{bytes[2]} << 8 | std::uint32_t{bytes[3]};
 }
 
+#if defined(__x86_64__)
+bool has_sha_instructions() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    const bool sse41 = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_SSE4_1) != 0;
+    return sse41 && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
+}
+
+int word(std::uint32_t value) { return static_cast<int>(value); }
+
+// Four rounds at a time by the processor's own instructions: about ten times as fast. They take the
+// state as (a, b, e, f) and (c, d, g, h), the first one uppermost.
+__attribute__((target("sha,sse4.1"))) void fast_blocks(std::array<std::uint32_t, 8> &state,
+                                                       const std::uint8_t *bytes,
+                                                       std::size_t count) {
+    const auto [a, b, c, d, e, f, g, h] = state;
+    __m128i abef = _mm_set_epi32(word(a), word(b), word(e), word(f));
+    __m128i cdgh = _mm_set_epi32(word(c), word(d), word(g), word(h));
+    const __m128i big_endian_words = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    for (; count > 0; --count, bytes += 64) {
+        const __m128i abef_before = abef, cdgh_before = cdgh;
+        __m128i w[4];  // the last 16 words of the schedule
+        for (std::size_t i = 0; i < 16; ++i) {
+            __m128i &now = w[i % 4];
+            const __m128i &next = w[(i + 1) % 4], &later = w[(i + 2) % 4], &last = w[(i + 3) % 4];
+            if (i < 4)
+                now = _mm_shuffle_epi8(
+                    _mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes) + i),
+                    big_endian_words);
+            else
+                now = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(now, next),
+                                                         _mm_alignr_epi8(last, later, 4)),
+                                           last);
+            const __m128i round = _mm_add_epi32(
+                now, _mm_loadu_si128(reinterpret_cast<const __m128i *>(kRound.data()) + i));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, round);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(round, 0x0e));
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    }
+    std::array<std::uint32_t, 4> first{}, second{};
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(first.data()), abef);
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(second.data()), cdgh);
+    state = {first[3], first[2], second[3], second[2], first[1], first[0], second[1], second[0]};
+}
+#else
+bool has_sha_instructions() { return false; }
+#endif
+
 }  // namespace
+
+Sha256::Sha256(bool instructions) {
+    static const bool has = has_sha_instructions();  // asking costs time under a hypervisor
+    is_fast_ = instructions && has;
+}
+
+void Sha256::blocks(const std::uint8_t *bytes, std::size_t count) {
+#if defined(__x86_64__)
+    if (is_fast_) return fast_blocks(state_, bytes, count);
+#endif
+    for (; count > 0; --count, bytes += pending_.size()) block(bytes);
+}
 
 void Sha256::update(const void *data, std::size_t size) {
     const auto *bytes = static_cast<const std::uint8_t *>(data);
@@ -37,10 +103,13 @@ void Sha256::update(const void *data, std::size_t size) {
         bytes += taken;
         size -= taken;
         if (held_ < pending_.size()) return;
-        block(pending_.data());
+        blocks(pending_.data(), 1);
         held_ = 0;
     }
-    for (; size >= pending_.size(); bytes += pending_.size(), size -= pending_.size()) block(bytes);
+    const std::size_t whole = size / pending_.size();
+    blocks(bytes, whole);
+    bytes += whole * pending_.size();
+    size -= whole * pending_.size();
     if (size > 0) std::memcpy(pending_.data(), bytes, size);
     held_ = size;
 }

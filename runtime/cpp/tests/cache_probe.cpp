@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
     if (argc < 6) return 2;
     const std::string name =
         tensorrt::cache_name({argv[1], argv[2]}, std::atoi(argv[3]), argv[4], argv[5]);
-    const std::string path = tensorrt::cache_folder() + "/" + name;
+    const std::string path = cache_folder() + "/" + name;
     if (argc == 7) tensorrt::write_cache(path, argv[6]);
     std::printf("%s\n%s\n", path.c_str(), tensorrt::read_cache(path).c_str());
 }

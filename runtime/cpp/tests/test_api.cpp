@@ -1,5 +1,6 @@
 // The C API and the header on top of it, on OpenVINO.
 #include <csignal>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -29,8 +30,9 @@ void info_is_the_manifests() {
     CHECK(info.random_weights != 0 && info.warning == nullptr);
     CHECK(std::strcmp(info.backend, "openvino") == 0 && std::strcmp(info.device, "cpu") == 0);
     CHECK(std::strcmp(info.model, "mean") == 0 && std::strcmp(info.precision, "fp32") == 0);
-    CHECK(std::string(info.reason) ==
-          "openvino on cpu, fp32 fused graph computed in fp32: the bundle has no TensorRT engine");
+    CHECK_TEXT(info.reason,
+               "openvino on cpu, fp32 fused graph computed in fp32: the bundle has no TensorRT "
+               "engine");
     apdepth_close(model);
 }
 
@@ -136,9 +138,73 @@ void options_that_can_not_work() {
                 "not on cpu");
     CHECK_FAILS(open([](auto &o) { o.precision = "fp16"; }), APDEPTH_BACKEND_ERROR,
                 "the bundle has fused fp32; OpenVINO on cpu needs fp16 fused: export with");
-    CHECK_FAILS(open([](auto &o) { o.precision = "bf16"; }), APDEPTH_BACKEND_ERROR,
-                "OpenVINO on cpu runs fp32, fp16, not bf16");
+    CHECK_FAILS(open([](auto &o) { o.hint = "x"; }), usage,
+                "unknown hint 'x': choose one of latency, throughput");
+    CHECK_FAILS(open([](auto &o) { o.threads = -1; }), usage, "threads must be 1 to ");
+    CHECK_FAILS(open([](auto &o) { o.threads = 1 << 20; }), usage, " cores, not 1048576");
+    CHECK_FAILS(open([](auto &o) { o.backend = "tensorrt", o.threads = 1; }), usage,
+                "threads and hint are for openvino, not for tensorrt");
+    CHECK_FAILS(open([](auto &o) { o.lanes = -1; }), usage, "lanes must be 1 to 256, not -1");
+    CHECK_FAILS(open([](auto &o) { o.lanes = 257; }), usage, "not 257");
     CHECK(model == nullptr);
+}
+
+// A program of another version knows another size of the structs.
+void structs_of_other_versions() {
+    apdepth_handle *model = nullptr;
+    apdepth_options options = apdepth_default_options();
+    options.backend = "openvino";
+    options.hint = "nobody looks at it";
+    CHECK(apdepth_open_sized(mean_bundle().c_str(), &options, offsetof(apdepth_options, hint),
+                             &model) == APDEPTH_OK);
+    struct {
+        apdepth_model_info info;
+        const char *later = "not filled";
+    } larger;
+    CHECK(apdepth_info_sized(model, &larger.info, sizeof larger) == APDEPTH_OK);
+    CHECK(larger.later == nullptr && larger.info.stride == 8);
+    apdepth_model_info smaller;
+    smaller.model = "untouched";
+    CHECK(apdepth_info_sized(model, &smaller, offsetof(apdepth_model_info, model)) == APDEPTH_OK);
+    CHECK(std::string(smaller.model) == "untouched" && smaller.stride == 8);
+    apdepth_close(model);
+
+    struct {
+        apdepth_options options = apdepth_default_options();
+        std::size_t later = 0;
+    } newer;
+    const auto open = [&] {
+        return apdepth_open_sized(mean_bundle().c_str(), &newer.options, sizeof newer, &model);
+    };
+    CHECK(open() == APDEPTH_OK);
+    apdepth_close(model);
+    newer.later = 1;
+    CHECK_FAILS(open(), APDEPTH_USAGE_ERROR, "options have a field that libapdepth 0.");
+}
+
+void note(void *data, apdepth_log_level level, const char *message) {
+    auto &said = *static_cast<std::vector<std::string> *>(data);
+    said.push_back(std::to_string(level) + " " + message);
+}
+
+void what_is_said_while_a_bundle_opens() {
+    std::vector<std::string> said;
+    apdepth_options options = apdepth_default_options();
+    options.log = note;
+    options.log_data = &said;
+    options.lanes = 3;
+    options.threads = 1;
+    options.hint = "throughput";
+    apdepth_handle *model = nullptr;
+    CHECK(apdepth_open(mean_bundle().c_str(), &options, &model) == APDEPTH_OK);
+    apdepth_close(model);
+    CHECK(said.size() == 2);
+    CHECK_TEXT(said[0], "0 openvino ");
+    CHECK_TEXT(said[1], "0 openvino on cpu, fp32 fused graph");
+    CHECK(apdepth_open(mean_bundle().c_str(), &options, &model) == APDEPTH_OK);
+    apdepth_close(model);
+    CHECK(said.size() == 4);
+    CHECK_TEXT(said[2], "fused.fp32.onnx back from ");
 }
 
 // The status of the Error that `work` must throw.
@@ -163,6 +229,10 @@ void the_header_for_cpp() {
     CHECK(thrown([&] {
               predictor.infer({frame.data(), kHeight, kWidth, 100}, depth);
           }) == APDEPTH_USAGE_ERROR);
+    const apdepth_image picture = {frame.data(), kHeight, kWidth, 100, APDEPTH_RGB, nullptr, 0};
+    CHECK(is_mean(predictor.depth(picture), frame, 100));
+    CHECK(predictor.timings().infer_ms > 0);
+    CHECK(thrown([&] { predictor.depth({}); }) == APDEPTH_USAGE_ERROR);
     CHECK(thrown([] { apdepth::Predictor("nowhere"); }) == APDEPTH_BUNDLE_ERROR);
     CHECK_TEXT(apdepth_last_error(), "nowhere is no bundle: it has no manifest.json");
     CHECK(thrown([&] { predictor({nullptr, kHeight, kWidth}); }) == APDEPTH_USAGE_ERROR);
@@ -208,6 +278,8 @@ int main() {
     the_last_error_outlives_success();
     null_pointers();
     options_that_can_not_work();
+    structs_of_other_versions();
+    what_is_said_while_a_bundle_opens();
     the_header_for_cpp();
     frames_of_every_size_are_refused_by_the_header_for_cpp();
     signals_are_handled_after_two_models();

@@ -13,10 +13,13 @@ using namespace apdepth::detail;
 namespace {
 
 std::string hash(const std::string &text, std::size_t part) {
-    Sha256 sha;
+    Sha256 sha, plain(false);
     for (std::size_t at = 0; at < text.size(); at += part)
-        sha.update(text.data() + at, std::min(part, text.size() - at));
-    return to_hex(sha.finish());
+        for (Sha256 *one : {&sha, &plain})
+            one->update(text.data() + at, std::min(part, text.size() - at));
+    const std::string found = to_hex(sha.finish());
+    CHECK(to_hex(plain.finish()) == found);
+    return found;
 }
 
 // The examples of FIPS 180-4, and lengths around a block's end (by Python's hashlib).

@@ -34,7 +34,10 @@ class Range(ctypes.Structure):
 class Options(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_char_p) for name in ("backend", "precision", "device")],
-        ("skip_hashes", ctypes.c_int),
+        *[(name, ctypes.c_int) for name in ("skip_hashes", "threads", "lanes")],
+        ("hint", ctypes.c_char_p),
+        ("log", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)),
+        ("log_data", ctypes.c_void_p),
     ]
 
 
@@ -50,6 +53,21 @@ class Info(ctypes.Structure):
     ]
 
 
+class Image(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        *[(name, ctypes.c_int) for name in ("height", "width")],
+        ("stride", ctypes.c_ssize_t),
+        ("format", ctypes.c_int),
+        ("chroma", ctypes.c_void_p),
+        ("chroma_stride", ctypes.c_ssize_t),
+    ]
+
+
+#: Of ``Image``, in their order.
+FORMATS = ("rgb", "bgr", "rgba", "bgra", "grey", "nv12", "yuyv", "uyvy")
+
+
 class ApiError(Exception):
     """A call that failed; ``status`` is one of ``STATUS``."""
 
@@ -63,7 +81,6 @@ class Api:
 
     def __init__(self, library: Path) -> None:
         self.lib = ctypes.CDLL(str(library))
-        self.lib.apdepth_default_options.restype = Options
         for name in ("apdepth_last_error", "apdepth_version"):
             getattr(self.lib, name).restype = ctypes.c_char_p
         self.lib.apdepth_close.restype = None
@@ -73,12 +90,14 @@ class Api:
             raise ApiError(STATUS[status], self.lib.apdepth_last_error().decode())
 
     def open(self, bundle: Path | str, **options: Any) -> Model:
-        chosen = self.lib.apdepth_default_options()
+        chosen = Options()
         for name, value in options.items():
             setattr(chosen, name, value.encode() if isinstance(value, str) else value)
         handle = ctypes.c_void_p()
         path = os.fsencode(bundle)
-        self.check(self.lib.apdepth_open(path, ctypes.byref(chosen), ctypes.byref(handle)))
+        size = ctypes.c_size_t(ctypes.sizeof(chosen))
+        call = self.lib.apdepth_open_sized
+        self.check(call(path, ctypes.byref(chosen), size, ctypes.byref(handle)))
         return Model(self, handle)
 
     def refusal(self, bundle: Path | str, **options: Any) -> ApiError | None:
@@ -106,9 +125,19 @@ class Model:
         self.api.check(self.api.lib.apdepth_infer(self.handle, rgb, height, width, stride, out))
         return depth
 
+    def images(self, *images: Image) -> list[np.ndarray]:
+        """Depth of each, float32 of its own size."""
+        found = [np.full((max(i.height, 1), max(i.width, 1)), np.nan, np.float32) for i in images]
+        depths = (ctypes.c_void_p * len(images))(*[depth.ctypes.data for depth in found])
+        given = (Image * len(images))(*images)
+        call = self.api.lib.apdepth_infer_images
+        self.api.check(call(self.handle, given, len(images), depths))
+        return found
+
     def info(self) -> Info:
         info = Info()
-        self.api.check(self.api.lib.apdepth_info(self.handle, ctypes.byref(info)))
+        size = ctypes.c_size_t(ctypes.sizeof(info))
+        self.api.check(self.api.lib.apdepth_info_sized(self.handle, ctypes.byref(info), size))
         return info
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def test_the_example_builds_on_the_installed_tree(installed: Path, tmp_path: Pat
     assert said.endswith("depth of 24x16 from 0.502 to 0.502\n")
     names = {path.name for path in installed.rglob("*") if path.is_file() or path.is_symlink()}
     headers = {"apdepth.h", "apdepth_metric.h", "apdepth.hpp"}
-    assert {*headers, "apdepthConfig.cmake", "apdepth.pc", "libapdepth.so", "libapdepth.so.0.1",
+    assert {*headers, "apdepthConfig.cmake", "apdepth.pc", "libapdepth.so", "libapdepth.so.0.2",
             "apdepth_run", "apdepth_bench"} <= names  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 #include "cache_file.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "../file.hpp"
 #include "../sha256.hpp"
@@ -14,11 +13,6 @@ std::string digest(const char *bytes, std::size_t size) {
     hash.update(bytes, size);
     const Sha256::Digest found = hash.finish();
     return {found.begin(), found.end()};
-}
-
-const char *variable(const char *name) {
-    const char *value = std::getenv(name);
-    return value == nullptr ? "" : value;
 }
 
 // Runs of anything but letters and digits become one "-", none at the ends.
@@ -35,12 +29,6 @@ std::string plain(const std::string &name) {
 }
 
 }  // namespace
-
-std::string cache_folder() {
-    const std::string base = variable("XDG_CACHE_HOME"), home = variable("HOME");
-    if (!base.empty()) return base + "/apdepth-deploy";
-    return home.empty() ? "" : home + "/.cache/apdepth-deploy";
-}
 
 std::string cache_name(const Gpu &gpu, int driver, const std::string &version,
                        const std::string &plan_sha256) {

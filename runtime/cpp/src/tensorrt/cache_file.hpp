@@ -4,12 +4,10 @@
 
 #include <string>
 
+#include "../cache_folder.hpp"
 #include "../machine.hpp"
 
 namespace apdepth::detail::tensorrt {
-
-// $XDG_CACHE_HOME/apdepth-deploy, by default below ~/.cache; empty without a home.
-std::string cache_folder();
 
 // A file name that no other GPU, driver, TensorRT or engine has.
 std::string cache_name(const Gpu &gpu, int driver, const std::string &version,

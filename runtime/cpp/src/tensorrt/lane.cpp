@@ -20,6 +20,8 @@ std::size_t pixels(const Sizes &sizes) {
 std::size_t image_bytes(const Sizes &sizes) { return 3 * pixels(sizes); }
 std::size_t depth_bytes(const Sizes &sizes) { return sizeof(float) * pixels(sizes); }
 
+Sizes sizes_of(const Frame &image, int batch) { return {batch, image.height, image.width}; }
+
 bool is_aligned(const void *address) {
     return reinterpret_cast<std::uintptr_t>(address) % kAlignment == 0;
 }
@@ -60,23 +62,24 @@ Lane::Lane(LoadedEngine &engine, cudaEvent_t done)
 
 Lane::~Lane() { cudaEventSynchronize(done_); }
 
-void Lane::infer(const Frame &image, int copies, float *depth) {
-    finish_or_wait(stream_.get(), [&] { compute(image, copies); });
-    std::memcpy(depth, host_depth_.get(), sizeof *depth * image.pixels());
+void Lane::infer(const Frame &image, int batch, float *depth) {
+    finish_or_wait(stream_.get(), [&] { compute(image, batch); });
+    std::memcpy(depth, host_depth_.get(), depth_bytes(sizes_of(image, image.count)));
 }
 
 // The first run warms up, the second is captured in a CUDA graph, which later ones launch.
-void Lane::compute(const Frame &image, int copies) {
-    const Sizes sizes = {copies, image.height, image.width};
+void Lane::compute(const Frame &image, int batch) {
+    const Sizes sizes = sizes_of(image, batch);
     cudaStream_t stream = stream_.get();
     reshape(sizes);
-    copy_frame(image, copies, static_cast<std::uint8_t *>(host_image_.get()));
+    copy_frames(image, batch, static_cast<std::uint8_t *>(host_image_.get()));
     APDEPTH_CUDA(cudaMemcpyAsync(image_.get(), host_image_.get(), image_bytes(sizes),
                                  cudaMemcpyHostToDevice, stream));
     bind(image_.get(), depth_.get());
     if (!(captures_ && runs_ > 0 && launch())) queue(stream);
-    APDEPTH_CUDA(cudaMemcpyAsync(host_depth_.get(), depth_.get(), sizeof(float) * image.pixels(),
-                                 cudaMemcpyDeviceToHost, stream));
+    APDEPTH_CUDA(cudaMemcpyAsync(host_depth_.get(), depth_.get(),
+                                 depth_bytes(sizes_of(image, image.count)), cudaMemcpyDeviceToHost,
+                                 stream));
     APDEPTH_CUDA(cudaStreamSynchronize(stream));
     ++runs_;
 }

@@ -22,8 +22,8 @@ class Lane {
     // Waits for `done`: nothing that is queued may lose its memory.
     ~Lane();
 
-    // Depth of one frame, copied as often as the engine takes frames at once. Waits for it.
-    void infer(const Frame &image, int copies, float *depth);
+    // Depth of frames, filled up to as many as the engine takes at once. Waits for it.
+    void infer(const Frame &image, int batch, float *depth);
 
     // Queue one run on a stream of the caller's, from and to the caller's memory. An address that
     // TensorRT can't take is served by a copy on the device.
@@ -36,7 +36,7 @@ class Lane {
     bool is_first() const { return runs_ == 1; }
 
   private:
-    void compute(const Frame &image, int copies);
+    void compute(const Frame &image, int batch);
     void queue_all(const DeviceFrames &frames);
     void reshape(const Sizes &sizes);
     void bind(void *image, void *depth);

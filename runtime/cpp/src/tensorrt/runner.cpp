@@ -43,10 +43,16 @@ class TensorRtRunner final : public Runner {
 
     void infer(const Frame &image, float *depth) override {
         const OnDevice current(device_);
-        const int copies = frame.batch.min;
-        auto lane = take(idle_, {copies, image.height, image.width});
-        lane->infer(image, copies, depth);
+        const int batch = batch_for(image.count);
+        auto lane = take(idle_, {batch, image.height, image.width});
+        lane->infer(image, batch, depth);
         give_back(idle_, std::move(lane));
+    }
+
+    void make_lanes(int lanes) override {
+        const OnDevice current(device_);
+        for (int made = 1; made < lanes; ++made)
+            idle_.give_back(std::make_unique<Lane>(engine_, done_.get()));
     }
 
     void infer_async(const DeviceFrames &given) override {

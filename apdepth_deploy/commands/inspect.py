@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from apdepth_deploy.bundle import Bundle, Engine, Graph, to_json
+from apdepth_deploy.bundle.subset import Keep, write_subset
 from apdepth_deploy.commands.verify import parity_table
 from apdepth_deploy.console import table
-from apdepth_deploy.errors import BundleError
-from apdepth_deploy.machine.gpus import sm
+from apdepth_deploy.errors import BundleError, UsageError
+from apdepth_deploy.machine.gpus import compute_capability, sm
 from apdepth_deploy.spec import frame_size
 from apdepth_deploy.verify import records_of
 
@@ -23,9 +24,27 @@ app = typer.Typer(add_completion=False)
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="Folder that export wrote.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+    subset: Annotated[
+        Path | None,
+        typer.Option(help="Write a copy into this folder, with what the next three name alone."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="Keep graphs and engines of it: fp32, fp16, bf16.")
+    ] = None,
+    graph: Annotated[list[str] | None, typer.Option(help="Keep these: fused, staged.")] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(help='Keep the engines for it: sm89, 8.9, "RTX 4090"; none: no engine.'),
+    ] = None,
 ) -> None:
-    """Show what is in a bundle: graphs, sizes, arithmetic, files, parity."""
+    """Show what is in a bundle: graphs, sizes, arithmetic, files, parity; or copy a part of it."""
     opened = Bundle.open(bundle)
+    if subset is not None:
+        gpus = (name if name == "none" else compute_capability(name) for name in gpu or ())
+        keep = Keep(tuple(precision or ()), tuple(graph or ()), tuple(gpus))
+        opened = write_subset(opened, subset, keep)
+    elif precision or graph or gpu:
+        raise UsageError("--precision, --graph and --gpu say what --subset FOLDER copies: name it")
     print(to_json(opened.manifest) if as_json else "\n".join(_describe(opened)))
 
 

@@ -1,7 +1,5 @@
-// Images through a runner that computes the mean: memory, batches, and threads that share it.
-#include <atomic>
+// Images through a runner that computes the mean: memory and batches.
 #include <cmath>
-#include <thread>
 #include <vector>
 
 #include "allocations.hpp"
@@ -30,7 +28,7 @@ class MeanRunner final : public Runner {
     void infer_async(const DeviceFrames &) override {}
     void make_lanes(int) override {}
 
-    std::atomic<int> runs{0};
+    int runs = 0;
 };
 
 apdepth_image grey(const std::vector<std::uint8_t> &pixels, int height, int width) {
@@ -67,31 +65,9 @@ void runs_are_as_few_as_they_can_be() {
     CHECK(runner.runs == 3);
 }
 
-void threads_have_memory_of_their_own() {
-    MeanRunner runner({1, 1, 1}, 32, 32);
-    Workspaces workspaces;
-    std::vector<std::thread> threads;
-    for (int number = 0; number < 4; ++number)
-        threads.emplace_back([&, number] {
-            const auto value = static_cast<std::uint8_t>(50 * number);
-            const int side = 40 + 10 * number;
-            const std::vector<std::uint8_t> pixels(static_cast<std::size_t>(side * side), value);
-            std::vector<float> depth(pixels.size());
-            const apdepth_image image = grey(pixels, side, side);
-            float *const depths[] = {depth.data()};
-            for (int i = 0; i < 50; ++i) {
-                workspaces.infer(runner, &image, 1, depths);
-                for (const float found : depth)
-                    CHECK(std::abs(found - static_cast<float>(value) / 255) < 1e-6f);
-            }
-        });
-    for (std::thread &thread : threads) thread.join();
-}
-
 }  // namespace
 
 int main() {
     frames_after_the_first_allocate_nothing();
     runs_are_as_few_as_they_can_be();
-    threads_have_memory_of_their_own();
 }

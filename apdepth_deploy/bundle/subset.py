@@ -1,4 +1,4 @@
-"""A smaller copy of a bundle: what one machine runs, and nothing else. Knows nothing about running."""
+"""A smaller copy of a bundle: what one machine runs, no more. Knows nothing about running."""
 
 from __future__ import annotations
 

@@ -17,9 +17,14 @@ ENGINE = {
     "target": "tensorrt-rtx",
     "version": "1.8.0.1",
     "platform": "linux-x86_64",
-    **{"batch": 1, "height": 64, "width": 96},
+    "batch": 1,
+    "height": 64,
+    "width": 96,
     "weights": {"fp16": 1},
-    **{"weights_bytes": 1, "activation_bytes": 1, "layers": 1, "seconds": 1.0},
+    "weights_bytes": 1,
+    "activation_bytes": 1,
+    "layers": 1,
+    "seconds": 1.0,
 }
 
 
@@ -40,9 +45,9 @@ def bundle(micro_bundle: Path, tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> set[str]:
-    return {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
-    } - {"manifest.json"}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {
+        "manifest.json"
+    }
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,7 @@ def test_either_finds_what_the_other_compiled(
     assert kept(cache) == by_python
 
 
-def test_what_was_damaged_is_compiled_again(
-    api: Any, mean_bundle: MakeBundle, cache: Path
-) -> None:
+def test_what_was_damaged_is_compiled_again(api: Any, mean_bundle: MakeBundle, cache: Path) -> None:
     bundle = mean_bundle(1, 16, 24)
     opened(api, bundle)
     (blob,) = cache.rglob("*.blob")

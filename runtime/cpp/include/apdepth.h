@@ -121,12 +121,13 @@ typedef struct apdepth_model_info {
     int stride;
     /* Not 0: the weights were drawn, not trained. Depth from them means nothing. */
     int random_weights;
-    const char *model;     /* the model's name, such as "small" */
-    const char *backend;   /* "openvino", "tensorrt-rtx" or "tensorrt" */
-    const char *device;    /* "cpu", "cuda:0", ... */
-    const char *precision; /* "fp32" or "fp16" weights (OpenVINO computes them in fp32), or "bf16" */
-    const char *reason;    /* why this backend was chosen, in words */
-    const char *warning;   /* what is known to go wrong with this engine here, or NULL */
+    const char *model;   /* the model's name, such as "small" */
+    const char *backend; /* "openvino", "tensorrt-rtx" or "tensorrt" */
+    const char *device;  /* "cpu", "cuda:0", ... */
+    const char
+        *precision;      /* "fp32" or "fp16" weights (OpenVINO computes them in fp32), or "bf16" */
+    const char *reason;  /* why this backend was chosen, in words */
+    const char *warning; /* what is known to go wrong with this engine here, or NULL */
 } apdepth_model_info;
 
 /* The library's version, "MAJOR.MINOR.PATCH". Never freed. */
@@ -191,8 +192,8 @@ APDEPTH_API apdepth_status apdepth_infer(apdepth_handle *model, const uint8_t *r
 /* How a camera's pixels lie. YUV is BT.601 with limited range (ITU-R BT.601-7): a pixel takes the U and
  * V that it shares with its neighbours. */
 typedef enum apdepth_format {
-    APDEPTH_RGB = 0, /* 3 bytes a pixel */
-    APDEPTH_BGR = 1, /* OpenCV's */
+    APDEPTH_RGB = 0,  /* 3 bytes a pixel */
+    APDEPTH_BGR = 1,  /* OpenCV's */
     APDEPTH_RGBA = 2, /* 4 bytes a pixel; what is in the fourth doesn't count */
     APDEPTH_BGRA = 3,
     APDEPTH_GREY = 4, /* 1 byte a pixel */
@@ -206,7 +207,8 @@ typedef enum apdepth_format {
 typedef struct apdepth_image {
     const uint8_t *data; /* the uppermost row */
     int height, width;   /* in pixels, 16 or more */
-    ptrdiff_t stride;    /* bytes from one row down to the next; 0: rows without gaps; below 0: upwards */
+    ptrdiff_t
+        stride; /* bytes from one row down to the next; 0: rows without gaps; below 0: upwards */
     apdepth_format format;
     const uint8_t *chroma;   /* NV12: the plane of U V; NULL: it follows height rows of Y */
     ptrdiff_t chroma_stride; /* NV12: from one row of U V down to the next; 0: as of Y */

@@ -120,8 +120,7 @@ std::unique_ptr<Runner> load_openvino(const Bundle &bundle, const Wanted &wanted
 #ifdef APDEPTH_WITH_OPENVINO
     // bfloat16 is no graph's precision but the processor's.
     const bool bf16 = wanted.precision == "bf16", has_bf16 = openvino_has_bf16();
-    if (bf16 && !has_bf16)
-        throw BackendError("this processor has no bfloat16: use precision fp32");
+    if (bf16 && !has_bf16) throw BackendError("this processor has no bfloat16: use precision fp32");
     const Graph &graph = choose_graph(bundle, bf16 ? std::nullopt : wanted.precision);
     if (wanted.check_hashes)
         for (const std::string &file : {graph.file, graph.data}) bundle.check_hash(file);

@@ -69,7 +69,7 @@ std::string version() {
 }
 
 std::int64_t changed_at(const std::string &path) {
-    struct stat found {};
+    struct stat found{};
     if (stat(path.c_str(), &found) != 0) return 0;
     return std::int64_t{found.st_mtim.tv_sec} * 1000000000 + found.st_mtim.tv_nsec;
 }
@@ -114,8 +114,7 @@ Digests digests_in(const fs::path &folder) {
 bool is_whole(const fs::path &entry) {
     try {
         const auto sealed = nlohmann::json::parse(read_file((entry / kSeal).string()));
-        return sealed.is_object() && !sealed.empty() &&
-               sealed == nlohmann::json(digests_in(entry));
+        return sealed.is_object() && !sealed.empty() && sealed == nlohmann::json(digests_in(entry));
     } catch (const FileError &) {
         return false;
     } catch (const std::exception &) {

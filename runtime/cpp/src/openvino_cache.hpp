@@ -16,9 +16,9 @@ namespace apdepth::detail {
 
 // One graph to compile. Settings are OpenVINO's, as strings and integers.
 struct Job {
-    std::string graph, data;              // its files, absolute
-    std::array<std::string, 2> digests;   // their SHA-256
-    bool checks_again = true;             // that the files are those, before anything is kept
+    std::string graph, data;             // its files, absolute
+    std::array<std::string, 2> digests;  // their SHA-256
+    bool checks_again = true;            // that the files are those, before anything is kept
     nlohmann::json settings;
 };
 

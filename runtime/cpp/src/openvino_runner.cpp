@@ -121,8 +121,7 @@ class OpenVinoRunner final : public Runner {
         const auto height = static_cast<std::size_t>(image.height);
         const auto width = static_cast<std::size_t>(image.width);
         const ov::Shape frames = {batch, height, width, 3}, depths = {batch, height, width};
-        lane.request.set_input_tensor(
-            ov::Tensor(ov::element::u8, frames, input(lane, image, run)));
+        lane.request.set_input_tensor(ov::Tensor(ov::element::u8, frames, input(lane, image, run)));
         const bool direct = run == image.count && !is_dynamic_;
         if (direct) lane.request.set_output_tensor(ov::Tensor(ov::element::f32, depths, depth));
         lane.request.infer();

@@ -58,10 +58,10 @@ void check_rows(const apdepth_image &image, std::ptrdiff_t stride) {
     if (stride < -most / image.height || stride > most / image.height)
         throw ImageError("a stride of " + std::to_string(stride) + " bytes leads out of memory");
     if (std::abs(stride) < row_bytes(image))
-        throw ImageError("a stride of " + std::to_string(stride) +
-                         " bytes is less than a row of " + std::to_string(image.width) + " " +
-                         kNames[image.format] + " pixels: it must be " +
-                         std::to_string(row_bytes(image)) + " or more, or as much upwards");
+        throw ImageError("a stride of " + std::to_string(stride) + " bytes is less than a row of " +
+                         std::to_string(image.width) + " " + kNames[image.format] +
+                         " pixels: it must be " + std::to_string(row_bytes(image)) +
+                         " or more, or as much upwards");
 }
 
 template <int kBytes, int kRed, int kGreen, int kBlue>
@@ -99,9 +99,8 @@ void nv12(const std::uint8_t *luma, const std::uint8_t *chroma, int width, std::
 }
 
 const std::uint8_t *chroma_row(const apdepth_image &image, int y) {
-    const std::uint8_t *plane = image.chroma != nullptr
-                                    ? image.chroma
-                                    : image.data + stride_of(image) * image.height;
+    const std::uint8_t *plane =
+        image.chroma != nullptr ? image.chroma : image.data + stride_of(image) * image.height;
     return plane + chroma_stride_of(image) * (y / 2);
 }
 

@@ -99,8 +99,7 @@ void Resizer::resize(Way<Sample, Sum> &way, const Row &row, Size from, Sample *t
         between = way.between.data();
     }
     const auto all_along = [&](const auto &source, int rows, Sample *out) {
-        for (int y = 0; y < rows; ++y)
-            along<kChannels>(source(y), way.columns, out + after * y);
+        for (int y = 0; y < rows; ++y) along<kChannels>(source(y), way.columns, out + after * y);
     };
     const auto all_down = [&](const auto &source, std::ptrdiff_t length, Sample *out) {
         way.sums.resize(static_cast<std::size_t>(length));

@@ -55,13 +55,13 @@ __attribute__((target("sha,sse4.1"))) void fast_blocks(std::array<std::uint32_t,
             __m128i &now = w[i % 4];
             const __m128i &next = w[(i + 1) % 4], &later = w[(i + 2) % 4], &last = w[(i + 3) % 4];
             if (i < 4)
-                now = _mm_shuffle_epi8(
-                    _mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes) + i),
-                    big_endian_words);
+                now =
+                    _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes) + i),
+                                     big_endian_words);
             else
-                now = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(now, next),
-                                                         _mm_alignr_epi8(last, later, 4)),
-                                           last);
+                now = _mm_sha256msg2_epu32(
+                    _mm_add_epi32(_mm_sha256msg1_epu32(now, next), _mm_alignr_epi8(last, later, 4)),
+                    last);
             const __m128i round = _mm_add_epi32(
                 now, _mm_loadu_si128(reinterpret_cast<const __m128i *>(kRound.data()) + i));
             cdgh = _mm_sha256rnds2_epu32(cdgh, abef, round);

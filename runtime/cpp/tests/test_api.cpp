@@ -226,9 +226,8 @@ void the_header_for_cpp() {
     const std::vector<std::uint8_t> frame = make_frame(9, 100);
     CHECK(is_mean(predictor({frame.data(), kHeight, kWidth, 100}), frame, 100));
     std::vector<float> depth(kHeight * kWidth - 1);
-    CHECK(thrown([&] {
-              predictor.infer({frame.data(), kHeight, kWidth, 100}, depth);
-          }) == APDEPTH_USAGE_ERROR);
+    CHECK(thrown([&] { predictor.infer({frame.data(), kHeight, kWidth, 100}, depth); }) ==
+          APDEPTH_USAGE_ERROR);
     const apdepth_image picture = {frame.data(), kHeight, kWidth, 100, APDEPTH_RGB, nullptr, 0};
     CHECK(is_mean(predictor.depth(picture), frame, 100));
     CHECK(predictor.timings().infer_ms > 0);
@@ -247,9 +246,8 @@ void frames_of_every_size_are_refused_by_the_header_for_cpp() {
     for (const int height : {0, 1, -16, kHeight, 200000, kLargest, -kLargest - 1})
         for (const int width : {0, 1, -24, 200000, kLargest, -kLargest - 1}) {
             CHECK(thrown([&] { predictor({frame.data(), height, width}); }) == APDEPTH_IMAGE_ERROR);
-            CHECK(thrown([&] {
-                      predictor.infer({frame.data(), height, width}, none);
-                  }) == APDEPTH_IMAGE_ERROR);
+            CHECK(thrown([&] { predictor.infer({frame.data(), height, width}, none); }) ==
+                  APDEPTH_IMAGE_ERROR);
         }
 }
 

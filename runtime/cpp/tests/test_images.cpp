@@ -21,9 +21,9 @@ class MeanRunner final : public Runner {
         CHECK(image.count <= frame.batch.max && !image.has_gaps());
         ++runs;
         for (std::size_t i = 0; i < image.pixels() * static_cast<std::size_t>(image.count); ++i)
-            depth[i] = static_cast<float>(image.rgb[3 * i] + image.rgb[3 * i + 1] +
-                                          image.rgb[3 * i + 2]) /
-                       765.0f;
+            depth[i] =
+                static_cast<float>(image.rgb[3 * i] + image.rgb[3 * i + 1] + image.rgb[3 * i + 2]) /
+                765.0f;
     }
     void infer_async(const DeviceFrames &) override {}
     void make_lanes(int) override {}

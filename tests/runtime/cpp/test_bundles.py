@@ -278,7 +278,7 @@ for text in open(mutants):
     with open(bundle + "/manifest.json", "w") as file:
         file.write(text)
     handle = ctypes.c_void_p()
-    status = lib.apdepth_open(bundle.encode(), None, ctypes.byref(handle))
+    status = lib.apdepth_open_sized(bundle.encode(), None, 0, ctypes.byref(handle))
     assert (status == 0) == bool(handle)
     print(json.dumps([status, lib.apdepth_last_error().decode() if status else None]))
     lib.apdepth_close(handle)

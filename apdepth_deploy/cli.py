@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "infer": ("apdepth_deploy.runtime.infer.command", "Depth from pictures."),
     "points": ("apdepth_deploy.runtime.points.command", "Points in space from pictures."),
     "live": ("apdepth_deploy.runtime.live.command", "Depth of a camera or a stream, as it comes."),
+    "ros": ("apdepth_deploy.runtime.ros.command", "Depth of a camera's images, as a ROS 2 node."),
     "profile": (
         "apdepth_deploy.runtime.profiling.command",
         "Measure latency, stages, layers, memory and the roofline.",

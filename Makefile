@@ -82,13 +82,15 @@ weights: $(READY)
 gpu-check: $(READY)
 	$(BIN)/python benchmarks/gpu_check.py
 
-# Wheels for a machine that has torch and no package index, but this Python and processor:
+# Wheels for a machine that has torch and no package index, but this Python and processor; what is over
+# 60 MB in parts, for the way there:
 # python benchmarks/gpu_check.py --wheels out/gpu-wheels
 gpu-wheels: $(READY)
 	rm -rf out/gpu-wheels out/wheel
 	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --wheel-dir out/gpu-wheels \
 	    '.[export,rtx]' onnxruntime-gpu
 	rm out/gpu-wheels/torch-* out/gpu-wheels/onnxruntime-[0-9]*
+	find out/gpu-wheels -size +57M -exec split --bytes 57M --numeric-suffixes {} {}.part \; -delete
 
 clean:
 	rm -rf out $(VENV) *.egg-info

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "apdepth_deploy.runtime.profiling.command",
         "Measure latency, stages, layers, memory and the roofline.",
     ),
+    "serve": ("apdepth_deploy.runtime.serve.command", "Depth over HTTP, and a page to try it."),
     "triton": (
         "apdepth_deploy.runtime.triton.command",
         "Write a model repository for NVIDIA Triton Inference Server.",

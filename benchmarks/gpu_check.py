@@ -1,12 +1,12 @@
-"""Parity and latency of everything that can run on this machine's NVIDIA GPU, in eight minutes.
+"""Parity and latency of everything that can run on this machine's NVIDIA GPU, in six minutes.
 
-    python benchmarks/gpu_check.py [--wheels FOLDER] [--preset small] [--minutes 8]
+    python benchmarks/gpu_check.py [--wheels FOLDER] [--preset small] [--minutes 6]
 
 Needs a GPU and torch. What the card or the packages don't allow is skipped with its reason. On a
 machine without a package index, ``--wheels`` names a folder with wheels of what is missing (`make
 gpu-wheels`); they go into a folder of their own, and nothing that is installed changes. Writes
-``benchmarks/results/gpu_check.GPU.json``. Without a GPU, ``--device cpu`` rehearses the parts that
-need none, and writes where ``--output`` says.
+``benchmarks/results/gpu_check.GPU.json``, each outcome as soon as it is there. Without a GPU,
+``--device cpu`` rehearses the parts that need none, and writes where ``--output`` says.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpu_parts import (
+from gpu_parts import bound_onnxruntime, build, engine_details, export, machine, run_backend
+from gpu_torch import (
+    COMPILED,
+    WAYS,
     Expected,
     Setting,
     Skip,
-    build,
-    engine_details,
-    export,
-    machine,
+    Way,
+    gflop,
+    matrix_rate,
     random_model,
     reference,
-    run_backend,
     tf32,
     torch_latency,
 )
@@ -44,10 +45,12 @@ NEEDED = ("apdepth_deploy", "diffusers", "transformers", "onnx", "onnxscript")
 
 
 class Check:
-    """The parts, one after the other, until the time is up; every outcome is kept."""
+    """The parts, one after the other, until the time is up; every outcome is kept at once."""
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float, keep: Callable[[dict[str, Any]], None]) -> None:
+        """``keep``: called with all outcomes so far, after each part."""
         self._deadline = time.monotonic() + 60 * minutes
+        self._keep = keep
         self.parts: dict[str, dict[str, Any]] = {}
 
     def part(self, name: str, work: Callable[[], Any]) -> Any:
@@ -65,6 +68,7 @@ class Check:
             result, found = None, {"failed": f"{type(error).__name__}: {_line(error)}"}
         self.parts[name] = found | {"seconds": round(time.monotonic() - start, 1)}
         print(f"   {json.dumps(self.parts[name])[:400]}", flush=True)
+        self._keep(self.parts)
         return result
 
 
@@ -72,32 +76,61 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:400]
 
 
-def check(setting: Setting, minutes: float) -> dict[str, Any]:
+def check(setting: Setting, minutes: float, output: Path | None) -> dict[str, Any]:
     """Everything, most telling first: what is late is skipped."""
-    done = Check(minutes)
-    facts = machine(setting)
-    model = random_model(setting)
-    expected = reference(setting, model)
-    done.part("torch eager fp32", lambda: torch_latency(setting, model, "fp32"))
-    with tf32(False):
-        done.part("torch eager fp32 without TF32", lambda: torch_latency(setting, model, "fp32"))
-    for precision in ("fp16", "bf16"):
-        folder = done.part(f"export {precision}", lambda p=precision: export(setting, model, p))
-        if folder is not None:
-            _check_bundle(done, setting, folder, precision, expected)
-        half = ("torch eager", False), ("torch compiled", True)
-        for name, compiled in half:
-            done.part(
-                f"{name} {precision}",
-                lambda p=precision, c=compiled: torch_latency(setting, random_model(setting), p, c),
-            )
     frame = [setting.height, setting.width]
-    return {
-        "preset": setting.preset,
-        "frame": frame,
-        **facts,
-        "parts": done.parts,
-    }
+    found = {"preset": setting.preset, "frame": frame, **machine(setting)}
+
+    def keep(parts: dict[str, Any]) -> None:
+        found["parts"] = parts
+        if output is not None:
+            output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    done = Check(minutes, keep)
+    rate = done.part("matrix product", lambda: matrix_rate(setting))
+    expected = {light: reference(setting, random_model(setting, light)) for light in (False, True)}
+    _time(done, setting, WAYS[:1], expected)
+    with tf32(False):
+        _time(done, setting, WAYS[:1], expected, " without TF32")
+    _time(done, setting, WAYS[1:], expected)
+    for precision in ("fp16", "bf16"):
+        model = random_model(setting)
+        folder = done.part(
+            f"export {precision}", lambda p=precision, m=model: export(setting, m, p)
+        )
+        if folder is not None:
+            _check_bundle(done, setting, folder, precision, expected[False])
+    _time(done, setting, COMPILED, expected)
+    if rate is not None:
+        done.part("share of the matrix rate", lambda: _shares(done, setting, rate["tflops"]))
+    return found
+
+
+def _time(
+    done: Check,
+    setting: Setting,
+    ways: Sequence[Way],
+    expected: Mapping[bool, Expected],
+    condition: str = "",
+) -> None:
+    for way in ways:
+        done.part(
+            way.label + condition,
+            lambda w=way: torch_latency(
+                setting, w, random_model(setting, w.light), expected[w.light]
+            ),
+        )
+
+
+def _shares(done: Check, setting: Setting, tflops: float) -> dict[str, float]:
+    """Of the rate that a large product reaches, what each way of PyTorch makes of it."""
+    shares = {}
+    for way in (*WAYS, *COMPILED):
+        result = done.parts.get(way.label, {}).get("result")
+        if result is not None and way.precision != "fp32":
+            seconds = result["device_ms"] / 1e3
+            shares[way.label] = round(gflop(setting, way) / 1e3 / seconds / tflops, 3)
+    return shares
 
 
 def _check_bundle(
@@ -111,7 +144,12 @@ def _check_bundle(
                 f"{backend} {kind} {precision}",
                 lambda b=backend, k=kind: run_backend(setting, folder, b, k, precision, expected),
             )
-        if backend != "onnxruntime":
+        if backend == "onnxruntime":
+            done.part(
+                f"onnxruntime IOBinding, CUDA graph {precision}",
+                lambda: bound_onnxruntime(setting, folder, precision, expected),
+            )
+        else:
             done.part(
                 f"{backend} details {precision}",
                 lambda b=backend: engine_details(setting, folder, b, precision, expected),
@@ -145,10 +183,22 @@ def latency_table(found: dict[str, Any]) -> str:
     return f"{table(['latency', 'host ms', 'device ms', 'ratio', 'parity'], rows)}\n{said}"
 
 
+def join_parts(folder: Path, output: Path) -> list[Path]:
+    """Files that came in parts, ``NAME.part00`` and so on, whole again in ``output``."""
+    joined = []
+    for first in sorted(folder.glob("*.part00")):
+        output.mkdir(parents=True, exist_ok=True)
+        joined.append(output / first.stem)
+        with joined[-1].open("wb") as whole:
+            for part in sorted(folder.glob(f"{first.stem}.part*")):
+                whole.write(part.read_bytes())
+    return joined
+
+
 def use_wheels(folder: Path) -> None:
     """Install the folder's wheels beside the repository and start again with them."""
     site = ROOT / "out" / "gpu-check-site"
-    wheels = sorted(str(path) for path in folder.glob("*.whl"))
+    wheels = sorted(map(str, [*folder.glob("*.whl"), *join_parts(folder, ROOT / "out" / "joined")]))
     if not wheels:
         raise SystemExit(f"error: no wheels in {folder}: make them with `make gpu-wheels`")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
@@ -167,7 +217,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument(
         "--output", type=Path, help="default: benchmarks/results/gpu_check.GPU.json"
@@ -183,6 +233,10 @@ def main() -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         print("skipped: PyTorch finds no NVIDIA GPU here")
         return
+    output = arguments.output
+    if output is None and arguments.device == "cuda":
+        name = torch.cuda.get_device_name(0).replace(" ", "_")
+        output = RESULTS / f"gpu_check.{name}.json"
     with tempfile.TemporaryDirectory() as temporary:
         setting = Setting(
             arguments.preset,
@@ -192,14 +246,9 @@ def main() -> None:
             arguments.device,
             Path(temporary),
         )
-        found = check(setting, arguments.minutes)
+        found = check(setting, arguments.minutes, output)
     print(latency_table(found))
-    output = arguments.output
-    if output is None and arguments.device == "cuda":
-        name = torch.cuda.get_device_name(0).replace(" ", "_")
-        output = RESULTS / f"gpu_check.{name}.json"
     if output is not None:
-        output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {output}")
 
 

@@ -1,4 +1,4 @@
-"""The parts of ``gpu_check.py``: PyTorch, the exported graphs and the engines, timed and compared.
+"""The exported graphs and the engines of ``gpu_check.py``, timed and compared.
 
 What a part imports is imported when it runs: the packages may come with ``--wheels``.
 """
@@ -8,128 +8,10 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-#: {name: (frames uint8 [1,H,W,3], depth float32 [1,H,W])}.
-Expected = dict[str, tuple[Any, Any]]
-
-
-class Skip(Exception):  # noqa: N818 - not an error
-    """Why a part can't run here."""
-
-
-@dataclasses.dataclass
-class Setting:
-    """What all parts share."""
-
-    preset: str
-    height: int
-    width: int
-    runs: int
-    device: str
-    folder: Path
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return 1, self.height, self.width
-
-
-# --- PyTorch -------------------------------------------------------------------------------------
-
-
-def random_model(setting: Setting) -> Any:
-    from apdepth_deploy.model.loading import load_model
-    from apdepth_deploy.spec import ModelSource
-
-    return load_model(ModelSource(setting.preset, seed=0)).to(setting.device).eval()
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """TF32 in matrix products and convolutions meanwhile; afterwards as it was.
-
-    By PyTorch's defaults it is on in convolutions alone.
-    """
-    import torch
-
-    places = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [place.allow_tf32 for place in places]
-    try:
-        for place in places:
-            place.allow_tf32 = allowed
-        yield
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.allow_tf32 = value
-
-
-def reference(setting: Setting, model: Any) -> Expected:
-    """What the float32 model gives for the sample frames, without TF32."""
-    import torch
-
-    from apdepth_deploy.verify import sample_frames
-
-    found = {}
-    with torch.inference_mode(), tf32(False):
-        for name, frames in sample_frames(setting.shape).items():
-            depth = model(torch.from_numpy(frames).to(setting.device))
-            found[name] = (frames, depth.float().cpu().numpy())
-    return found
-
-
-def torch_latency(
-    setting: Setting, model: Any, precision: str, compiled: bool = False
-) -> dict[str, Any]:
-    """Median ms from a frame on the host to depth on the host, and without the copies.
-
-    Eager float32 with PyTorch's defaults is how the authors run it.
-    """
-    import torch
-
-    from apdepth_deploy.verify import sample_frames
-
-    if compiled and setting.device == "cpu":
-        raise Skip("compiled PyTorch is measured on a GPU")
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    model = model.to(setting.device, dtype)
-    if compiled:
-        model = torch.compile(model)
-    frame = torch.from_numpy(sample_frames(setting.shape)["photo"])
-    there = frame.to(setting.device)
-
-    def without_copies() -> None:
-        model(there)
-        if setting.device != "cpu":
-            torch.cuda.synchronize()
-
-    with torch.inference_mode():
-        start = time.perf_counter()
-        for _ in range(3):
-            without_copies()
-        warm_up = time.perf_counter() - start
-        host = median_ms(lambda: model(frame.to(setting.device)).cpu(), setting.runs)
-        device = median_ms(without_copies, setting.runs)
-    allowed = {
-        "matmul": torch.backends.cuda.matmul.allow_tf32,
-        "convolution": torch.backends.cudnn.allow_tf32,
-    }
-    return {"host_ms": host, "device_ms": device, "warm_up_s": round(warm_up, 1), "tf32": allowed}
-
-
-def median_ms(work: Callable[[], object], runs: int) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return round(1e3 * statistics.median(times), 3)
-
-
-# --- graphs and engines --------------------------------------------------------------------------
+from gpu_torch import Expected, Setting, Skip, median_ms
 
 
 def export(setting: Setting, model: Any, precision: str) -> str:
@@ -138,7 +20,7 @@ def export(setting: Setting, model: Any, precision: str) -> str:
 
     folder = setting.folder / precision
     export_bundle(
-        model.cpu(),
+        model,
         folder,
         kinds=("fused", "staged"),
         precisions=(precision,),
@@ -198,6 +80,58 @@ def run_backend(
             "host_ms": median_ms(lambda: chain.run(frames), setting.runs),
             "device_ms": round(1e3 * statistics.median(device), 3) if device else None,
         }
+
+
+def bound_onnxruntime(
+    setting: Setting, folder: str, precision: str, expected: Expected
+) -> dict[str, Any]:
+    """ONNX Runtime's fused graph with frame and depth kept on the device (IOBinding), replayed as a
+    CUDA graph: what that would bring ``OrtChain``."""
+    import numpy as np
+    import torch
+
+    from apdepth_deploy.bundle import Bundle
+    from apdepth_deploy.machine.telemetry import import_onnxruntime
+    from apdepth_deploy.verify import compare
+
+    ort = import_onnxruntime()
+    graph = Bundle.open(folder).chain_graphs("fused", precision)[0]
+    on_gpu = setting.device == "cuda"
+    if not on_gpu and precision == "bf16":
+        raise Skip("ONNX Runtime has no bfloat16 convolution on a CPU")
+    if on_gpu and "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise Skip("this onnxruntime has no CUDA: pip install 'apdepth-deploy[gpu]'")
+    ort.preload_dlls() if on_gpu else None
+    cuda = ("CUDAExecutionProvider", {"enable_cuda_graph": "1"})
+    providers = [cuda] if on_gpu else ["CPUExecutionProvider"]
+    session = ort.InferenceSession(f"{folder}/{graph.file}", providers=providers)
+    frames, wanted = expected["photo"]
+    place = setting.device, 0
+    seen = ort.OrtValue.ortvalue_from_numpy(frames, *place)
+    depth = ort.OrtValue.ortvalue_from_shape_and_type(wanted.shape, np.float32, *place)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("image", seen)
+    binding.bind_ortvalue_output("depth", depth)
+
+    def replay() -> None:
+        session.run_with_iobinding(binding)
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    def with_copies() -> Any:
+        seen.update_inplace(frames)
+        replay()
+        return depth.numpy()
+
+    found = [with_copies() for _ in range(3)][-1]  # the first captures
+    key = ("fused", precision, "onnxruntime bound", "photo", "decoder")
+    record = compare(wanted, found, key)
+    return {
+        "parity": [dataclasses.asdict(record)],
+        "passed": record.passed,
+        "host_ms": median_ms(with_copies, setting.runs),
+        "device_ms": median_ms(replay, setting.runs),
+    }
 
 
 def engine_details(

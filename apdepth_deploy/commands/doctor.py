@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import platform
@@ -44,6 +45,8 @@ _PACKAGES = (
 )
 _EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 
+_NOTHING_VERIFIED = "verified: nothing yet on this machine: `verify BUNDLE --backend NAME`"
+
 
 @app.command()
 def doctor(
@@ -55,7 +58,7 @@ def doctor(
 
 
 def examine() -> dict[str, Any]:
-    """{"system", "packages", "gpus", "abilities": {name: {"ready", "needs"}}}."""
+    """{"system", "packages", "gpus", "verdicts", "abilities": {name: {"ready", "needs"}}}."""
     packages = {name: version(name) for name in _PACKAGES}
     providers = _ort_providers()
     gpus = nvidia_gpus()
@@ -67,6 +70,7 @@ def examine() -> dict[str, Any]:
         },
         "packages": packages,
         "gpus": gpus,
+        "verdicts": _verdicts(),
         "abilities": {
             "export": _export_ability(packages),
             "onnxruntime on cpu": _ability(
@@ -78,6 +82,13 @@ def examine() -> dict[str, Any]:
             **_tensorrt_abilities(gpus),
         },
     }
+
+
+def _verdicts() -> list[dict[str, Any]]:
+    """What `verify --backend` and `build` found on this machine, as it is kept."""
+    from apdepth_deploy.runtime.engines.verdicts import all_kept
+
+    return [{**dataclasses.asdict(one), "in_words": str(one)} for one in all_kept()]
 
 
 def _ability(needs: list[str]) -> dict[str, Any]:
@@ -171,4 +182,6 @@ def _describe(found: dict[str, Any]) -> list[str]:
         table(["package", "version"], packages),
         "",
         *[f"{name}: {state}" for name, state in abilities],
+        "",
+        *([f"verified: {one['in_words']}" for one in found["verdicts"]] or [_NOTHING_VERIFIED]),
     ]

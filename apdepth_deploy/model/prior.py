@@ -39,9 +39,9 @@ class Prior(nn.Module):
         embeddings = net.backbone.embeddings
         net.backbone.embeddings = OffsetEmbeddings.like(embeddings, conventions.position_offset)
         net.head.__class__ = SymbolicHead
-        self._keep_means(torch.device("cpu"))
+        self._keep_means(None)
 
-    def _keep_means(self, device: torch.device) -> None:
+    def _keep_means(self, device: torch.device | None) -> None:
         """What frames are normalised by, [3,1,1]: float32, whatever the networks' precision.
 
         A tensor made in ``forward`` would be a copy from the host for each frame, which no CUDA
@@ -54,7 +54,7 @@ class Prior(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Prior:
         """Also what ``to`` and ``half`` do: they move the means, and don't round them."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._keep_means(self.mean.device)
         return self
 

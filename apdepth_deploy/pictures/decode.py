@@ -119,6 +119,8 @@ def focal_35mm_of(image: Image.Image) -> float | None:
 
 # --- JPEG (ITU T.81, annex B) --------------------------------------------------------------------
 
+#: Each goes over all of the picture, however few bytes it has; a progressive JPEG has ten or so.
+_SCAN, _MOST_SCANS = b"\xff\xda", 500
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -127,6 +129,8 @@ def _open_jpeg(kind: str, file: BinaryIO) -> Picture:
     from PIL.JpegImagePlugin import JpegImageFile
 
     data = file.read()
+    if data.count(_SCAN) > _MOST_SCANS:
+        raise ImageError(f"a JPEG of more than {_MOST_SCANS} scans can't be read: save it anew")
     needed, position = [data[:2]], 2
     info: dict[Any, Any] = {}
     for marker, segment in _segments(data):

@@ -67,10 +67,10 @@ def write_depth(
     Raises OutputError where a file can't be written.
     """
     paths = [folder / f"{stem}{ending}" for ending in ENDINGS]
-    writers: tuple[Callable[[BinaryIO], None], ...] = (
-        lambda file: _write_png((to_millimetres if metric else to_uint16)(depth), file),
+    writers: tuple[Callable[[BinaryIO], object], ...] = (
+        lambda file: file.write(encode_png((to_millimetres if metric else to_uint16)(depth))),
         lambda file: _write_npy(depth, file),
-        lambda file: _write_png(colorize(depth, shown), file),
+        lambda file: file.write(encode_png(colorize(depth, shown))),
     )
     for path, write in zip(paths, writers, strict=True):
         with atomic_file(path) as temporary, temporary.open("wb") as file:
@@ -92,12 +92,20 @@ def is_result(path: Path) -> bool:
 # Pillow and numpy hide the reason when a write of their own fails: both are given no real file.
 
 
-def _write_png(picture: NDArray[Any], file: BinaryIO) -> None:
+def encode_png(picture: NDArray[Any]) -> memoryview:
+    """uint16 [H,W] or uint8 [H,W,3] -> a PNG file that ``is_result`` knows."""
     encoded = io.BytesIO()
     text = PngInfo()
     text.add_text(*_SOFTWARE)
     Image.fromarray(picture).save(encoded, format="PNG", pnginfo=text)
-    file.write(encoded.getbuffer())
+    return encoded.getbuffer()
+
+
+def encode_npy(array: NDArray[Any]) -> memoryview:
+    """An array -> an NPY file."""
+    encoded = io.BytesIO()
+    np.save(encoded, array)
+    return encoded.getbuffer()
 
 
 def _write_npy(array: NDArray[Any], file: BinaryIO) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,18 +60,34 @@ def read_image(path: Path) -> ImageArray:
 
 def read_picture(path: Path) -> Reading:
     """``read_image``, with what else is known of the file."""
+    with _image_errors(f"{path}: "):
+        if path.exists() and not path.is_file():
+            raise ImageError("not a file: pictures are read from files alone")
+        with path.open("rb") as file:
+            return _read(file, MAX_PIXELS)
+
+
+def decode_picture(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Reading:
+    """``read_picture`` of a file's bytes; ImageError for more than ``max_pixels``, too."""
+    with _image_errors(""):
+        return _read(io.BytesIO(data), max_pixels)
+
+
+@contextmanager
+def _image_errors(before: str) -> Iterator[None]:
+    """Whatever goes wrong is an ImageError with this in front."""
     try:
-        return _read(path)
+        yield
     except MemoryError as error:
-        raise ImageError(f"{path}: not enough memory to read a picture of this size") from error
+        raise ImageError(f"{before}not enough memory to read a picture of this size") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"{path}: too many pixels for Pillow's reader of this kind: save it as JPEG or PNG"
+            f"{before}too many pixels for Pillow's reader of this kind: save it as JPEG or PNG"
         ) from error
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{before}{error}") from error
     except Exception as error:  # Pillow's decoders let a dozen unrelated types out
-        raise ImageError(f"{path}: {_reason(error)}") from error
+        raise ImageError(f"{before}{_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -82,17 +100,15 @@ def _reason(error: Exception) -> str:
     return f"damaged or truncated: {error}"
 
 
-def _read(path: Path) -> Reading:
-    if path.exists() and not path.is_file():
-        raise ImageError("not a file: pictures are read from files alone")
-    with warnings.catch_warnings(), path.open("rb") as file:
+def _read(file: BinaryIO, max_pixels: int) -> Reading:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's notes on metadata
         picture = open_picture(file)
         width, height = picture.image.size
         check_size(height, width)
-        if height * width > MAX_PIXELS:
+        if height * width > max_pixels:
             raise ImageError(
-                f"too many pixels: {width}x{height}, and the limit is {MAX_PIXELS // 1000000} "
+                f"too many pixels: {width}x{height}, and the limit is {max_pixels // 1000000} "
                 "million: make it smaller first"
             )
         focal = focal_35mm_of(picture.image)

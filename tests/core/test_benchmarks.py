@@ -55,11 +55,13 @@ def test_every_part_leaves_its_outcome(gpu_check: ModuleType) -> None:
     def skip() -> None:
         raise gpu_check.Skip("no such card")
 
-    check = gpu_check.Check(minutes=1)
+    kept: list[list[str]] = []
+    check = gpu_check.Check(1, lambda parts: kept.append(list(parts)))
     assert check.part("good", lambda: {"host_ms": 2.0, "device_ms": None}) is not None
     assert check.part("skipped", skip) is None
     assert check.part("broken", lambda: {}["x"]) is None
-    late = gpu_check.Check(minutes=-1)
+    assert kept == [["good"], ["good", "skipped"], ["good", "skipped", "broken"]]
+    late = gpu_check.Check(-1, lambda parts: None)
     assert late.part("late", lambda: 1) is None
     outcomes = {
         name: {key: value for key, value in part.items() if key != "seconds"}
@@ -103,11 +105,34 @@ def test_the_reference_is_without_tf32_and_the_timing_as_pytorch_comes(
     model, seen = ApDepth.from_spec(micro_spec), []
     model.register_forward_pre_hook(lambda *_: seen.append(switches()))
     setting = gpu_check.Setting("micro", 64, 64, 1, "cpu", tmp_path)
-    gpu_check.reference(setting, model)
+    expected = gpu_check.reference(setting, model)
     assert seen and all(one == dict.fromkeys(defaults, False) for one in seen)
     seen.clear()
-    assert gpu_check.torch_latency(setting, model, "fp32")["tf32"] == defaults
+    found = gpu_check.torch_latency(setting, gpu_check.Way("fp32"), model, expected)
+    assert found["tf32"] == defaults and found["passed"]
     assert seen and all(one == defaults for one in seen)
+
+
+def test_a_folded_way_is_compared_with_what_was_there_before(
+    gpu_check: ModuleType, micro_spec: ModelSpec, tmp_path: Path
+) -> None:
+    setting = gpu_check.Setting("micro", 64, 64, 1, "cpu", tmp_path)
+    expected = gpu_check.reference(setting, ApDepth.from_spec(micro_spec))
+    way = gpu_check.Way("fp32", folded=True, channels_last=True)
+    assert way.label == "torch eager fp32 folded channels_last"
+    found = gpu_check.torch_latency(setting, way, ApDepth.from_spec(micro_spec), expected)
+    assert found["passed"]
+    other = ApDepth.from_spec(micro_spec, 1)
+    assert not gpu_check.torch_latency(setting, way, other, expected)["passed"]
+    with pytest.raises(gpu_check.Skip, match="measured on a GPU"):
+        gpu_check.torch_latency(setting, gpu_check.Way("fp16", run="CUDA graph"), other, expected)
+
+
+def test_wheels_that_came_in_parts_are_joined(gpu_check: ModuleType, tmp_path: Path) -> None:
+    for number, part in enumerate((b"wh", b"ee", b"l")):
+        (tmp_path / f"one.whl.part{number:02d}").write_bytes(part)
+    (found,) = gpu_check.join_parts(tmp_path, tmp_path / "joined")
+    assert found.name == "one.whl" and found.read_bytes() == b"wheel"
 
 
 def test_the_ablation_changes_one_thing_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apdepth_deploy.pictures.image import read_picture
+from apdepth_deploy.errors import ImageError
+from apdepth_deploy.pictures.image import decode_picture, read_picture
 
 MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("picture_files.py"))))
 read, refusal = MADE.read, MADE.refusal
@@ -70,3 +71,14 @@ def test_of_several_pictures_the_first_is_read_and_known_as_such(tmp_path: Path,
         found = read_picture(tmp_path / "picture")
         assert found.several is (count > 1)
         assert (found.image == (255, 0, 0)).all()
+
+
+def test_scans_without_end_are_refused_before_they_are_decoded() -> None:
+    """Each costs a pass over the picture: a megabyte of them would take an hour."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 100).save(file, format="JPEG", progressive=True)
+    data = file.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert decode_picture(data[:-2] + 100 * scan + data[-2:]).image.shape == (64, 64, 3)
+    with pytest.raises(ImageError, match="a JPEG of more than 500 scans can't be read"):
+        decode_picture(data[:-2] + 500 * scan + data[-2:])

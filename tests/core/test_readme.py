@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import runpy
+import signal
+import socket
+import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +24,33 @@ from apdepth_deploy.runtime.feeds.depth_video import read_depth_video
 from apdepth_deploy.verify import records_of
 
 ROOT = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def served_once():
+    """Words for a free port; a server that listens there is asked once, and then stopped."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    asked = []
+
+    def ask():
+        deadline = time.monotonic() + 60
+        while not asked and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                request = urllib.request.Request(
+                    f"http://localhost:{port}/v1/depth",
+                    (ROOT / "apdepth_deploy/data/bicycle.jpg").read_bytes(),
+                )
+                asked.append(urllib.request.urlopen(request, timeout=60).status)
+            time.sleep(0.1)
+        if asked:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    yield ["--port", str(port)]
+    thread.join()
+    assert asked == [200]
 
 
 def readme_commands() -> list[list[str]]:
@@ -65,7 +99,8 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     for words in commands:
         if "--prior" in words and words[words.index("--prior") + 1].endswith(".pth"):
             continue  # an original .pth is loaded in test_original_prior.py
-        assert main(words[1:]) == 0, f"{' '.join(words)}\n{capsys.readouterr().err}"
+        with served_once() if words[1] == "serve" else contextlib.nullcontext([]) as port:
+            assert main([*words[1:], *port]) == 0, f"{' '.join(words)}\n{capsys.readouterr().err}"
     photo = read_image(workplace / "photos/bicycle.jpg")
     depth = np.load(workplace / "depth/bicycle_depth.npy")
     assert depth.shape == photo.shape[:2] and depth.dtype == np.float32

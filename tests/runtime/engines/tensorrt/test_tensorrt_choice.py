@@ -157,7 +157,7 @@ def test_a_known_bad_version_is_a_warning(
 ) -> None:
     standard_gpu.trt.__version__ = "10.5.0"
     folder = add_engines(mean_bundle(1, 32, 48), target="tensorrt", version="10.5.0")
-    (warning,) = load(folder, "tensorrt").warnings
+    warning, _ = load(folder, "tensorrt").warnings
     assert "10.5.0 gives wrong results for vision transformers" in warning
 
 

@@ -1,0 +1,1 @@
+"""``apdepth-deploy serve``: depth over HTTP, and the page."""

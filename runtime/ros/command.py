@@ -65,7 +65,7 @@ def ros(
 
 
 def _run(given: dict[str, Any], ros_args: list[str]) -> None:
-    """Until a signal comes, or the engine can't be opened. Raises UsageError for what ROS refuses."""
+    """Until a signal comes. Raises UsageError for what ROS refuses, and why no engine opens."""
     try:
         import rclpy
         from rclpy.exceptions import InvalidParameterException, NameValidationException

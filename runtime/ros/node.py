@@ -206,7 +206,9 @@ class DepthNode(Node):
         counts = (self._slot.dropped, self._failed, self._why, state, fit_age)
         told = dict(zip(DIAGNOSTICS, (self._engine, *numbers, *counts, *of_fit), strict=True))
         name = f"{self.get_fully_qualified_name().lstrip('/')}: depth"
-        message = DiagnosticArray(status=[status(name, self._settings["bundle"], level, words, told)])
+        message = DiagnosticArray(
+            status=[status(name, self._settings["bundle"], level, words, told)]
+        )
         message.header.stamp = self.get_clock().now().to_msg()
         self._outputs["/diagnostics"].publish(message)
 

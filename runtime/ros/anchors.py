@@ -96,7 +96,8 @@ def anchors_of_points(points: Numbers, camera: Camera) -> Numbers:
     y = camera.fy * points[:, 1] / z + camera.cy
     seen = (x >= -0.5) & (x < camera.width - 0.5) & (y >= -0.5) & (y < camera.height - 0.5)
     found = np.stack([x[seen], y[seen], z[seen]], axis=1)
-    return found[_evenly(len(found))]
+    spread: Numbers = found[_evenly(len(found))]
+    return spread
 
 
 def points_of(message: Any) -> Numbers:

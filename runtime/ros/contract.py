@@ -35,7 +35,8 @@ class ParameterRule:
         """
         if self.type == "double" and type(value) is int:
             value = float(value)
-        if type(value) is not _TYPES[self.type]:
+        right: bool = type(value) is _TYPES[self.type]
+        if not right:
             raise UsageError(f"parameter {self.name} is of type {self.type}, not {value!r}")
         if self.type in ("integer", "double") and not self.low <= value <= self.high:
             raise UsageError(

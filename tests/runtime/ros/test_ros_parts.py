@@ -14,7 +14,7 @@ import pytest
 from apdepth_deploy import load
 from apdepth_deploy.errors import ImageError, UsageError
 from apdepth_deploy.runtime.metric.camera import Camera
-from apdepth_deploy.runtime.metric.ground import ground_depth, up_vector
+from apdepth_deploy.runtime.metric.ground import fit_ground, ground_depth, up_vector
 from apdepth_deploy.runtime.ros.anchors import (
     anchors_of_depth,
     anchors_of_points,
@@ -46,9 +46,9 @@ def message(image_message: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
 @pytest.fixture
 def blocks() -> Any:
-    """RGB in blocks of 2x2 pixels: chroma that is halved loses nothing."""
-    small = np.random.default_rng(1).integers(0, 256, (SIZE[0] // 2, SIZE[1] // 2, 3))
-    return small.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    """RGB in blocks of 8x8 pixels: inside of them chroma that is halved loses nothing."""
+    small = np.random.default_rng(1).integers(0, 256, (SIZE[0] // 8, SIZE[1] // 8, 3))
+    return small.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
 
 
 @pytest.mark.parametrize("padding", [0, 3])
@@ -98,10 +98,11 @@ def test_yuv_pixels_as_ffmpeg_sees_them(
     else:
         packed = np.frombuffer(frame.planes[0], np.uint8).reshape(height, -1)[:, : 2 * width]
         found = rgb_of(message(packed.reshape(height, width, 2), encoding, padding=padding))
+    y, x = np.mgrid[0 : SIZE[0], 0 : SIZE[1]] % 8
+    inside = (abs(x - 3.5) < 1) & (abs(y - 3.5) < 1)  # FFmpeg smooths chroma from block to block
     seen = frame.to_ndarray(format="rgb24").astype(int)
-    inside = (slice(2, -2), slice(2, -2))  # FFmpeg smooths chroma from block to block
-    error = np.abs(found.astype(int) - seen)[inside]
-    assert np.median(error) <= 2 and np.abs(found.astype(int) - blocks)[inside].mean() < 4
+    assert abs(found.astype(int) - seen)[inside].max() <= 3
+    assert abs(found.astype(int) - blocks)[inside].max() <= 6
 
 
 def test_every_encoding_of_the_contract_is_read(message: Callable[..., Any], blocks: Any) -> None:
@@ -159,7 +160,7 @@ def test_a_transform_is_a_turn_and_then_a_way() -> None:
     turn = scipy.Rotation.random(rng=np.random.default_rng(2))
     x, y, z, w = 3 * turn.as_quat()
     found = parse_transform(f"1, 2 3 {x} {y} {z} {w}")(np.eye(3))
-    np.testing.assert_allclose(found, turn.apply(np.eye(3)) + [1, 2, 3])
+    np.testing.assert_allclose(found, turn.apply(np.eye(3)) + np.array([1, 2, 3]))
     for wrong in ("1 2 3", "1 2 3 0 0 0 0", "a b c d e f g", "nan 0 0 0 0 0 1"):
         with pytest.raises(UsageError):
             parse_transform(wrong)
@@ -203,11 +204,13 @@ def test_the_ground_is_an_anchor_where_the_height_is_given(
     assert "need a camera_info" in work(frame).fit.why
     stamp = {"header": {"stamp": {"sec": 1, "nanosec": 0}}}
     p = [110.0, 0, 63.5, 0, 0, 110.0, 47.5, 0, 0, 0, 1, 0]
-    work.infos.add(namespace({**stamp, "width": 128, "height": 96, "p": p}))
+    work.infos.add(namespace({**stamp, "width": 128, "height": 96, "p": p, "k": [0.0] * 9}))
     done = work(frame)
     assert done.fit.valid, done.fit.why
+    own = fit_ground(done.depth, camera, 1.2, up_vector(25.0))
+    assert (done.fit.scale, done.fit.shift) == (own.scale, own.shift)
     near = floor < 5
-    np.testing.assert_allclose(done.fit.metres(done.depth)[near], floor[near], rtol=0.05)
+    np.testing.assert_allclose(done.fit.metres(done.depth)[near], floor[near], rtol=0.1)
 
 
 def test_a_fit_ages_by_the_clock_that_goes_faster(work: Work, message: Callable[..., Any]) -> None:

@@ -99,6 +99,9 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     for words in commands:
         if "--prior" in words and words[words.index("--prior") + 1].endswith(".pth"):
             continue  # an original .pth is loaded in test_original_prior.py
+        if words[1] == "ros":
+            run_node(words[1:], capsys)
+            continue
         with served_once() if words[1] == "serve" else contextlib.nullcontext([]) as port:
             assert main([*words[1:], *port]) == 0, f"{' '.join(words)}\n{capsys.readouterr().err}"
     photo = read_image(workplace / "photos/bicycle.jpg")
@@ -118,6 +121,20 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     capsys.readouterr()
     assert main(["inspect", "bundle", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parity"]
+
+
+def run_node(words, capsys):
+    """Until it is ready and asked to end, where ``.ci/ros`` put ROS; else it says what to install."""
+    python = os.environ.get("APDEPTH_ROS")
+    if not python:
+        assert main(words) == 2 and "[ros]" in capsys.readouterr().err
+        return
+    command = [str(Path(python).with_name("apdepth-deploy")), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as node:
+        said = [next(line for line in node.stderr if "ready: " in line)]
+        node.send_signal(signal.SIGINT)
+        said += node.stderr
+    assert node.returncode == 0, "".join(said)
 
 
 def test_the_readme_names_every_verb_and_only_those():

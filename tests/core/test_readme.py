@@ -9,6 +9,7 @@ import re
 import runpy
 import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
@@ -124,7 +125,7 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
 
 
 def run_node(words, capsys):
-    """Until it is ready and asked to end, where ``.ci/ros`` put ROS; else it says what to install."""
+    """Until it is told to end, where ``.ci/ros`` put ROS; else it says what to install."""
     python = os.environ.get("APDEPTH_ROS")
     if not python:
         assert main(words) == 2 and "[ros]" in capsys.readouterr().err

@@ -42,6 +42,10 @@ _PACKAGES = (
     "cuda-core",
     "cuda-bindings",
     "nvidia-ml-py",
+    "av",
+    "rerun-sdk",
+    "fastapi",
+    "uvicorn",
 )
 _EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 
@@ -82,6 +86,9 @@ def examine() -> dict[str, Any]:
             "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
             "torch": _export_ability(packages),
             **_tensorrt_abilities(gpus),
+            "videos and cameras": _ability(_needs_module("av", "video")),
+            "rerun": _ability(_needs_module("rerun", "rerun")),
+            "serve": _ability(_needs_module("fastapi", "serve")),
         },
     }
 

@@ -62,7 +62,6 @@ def parameters_of(model: ApDepth) -> dict[str, int]:
 
 def gflop_of(model: ApDepth, batch: int, height: int, width: int) -> dict[str, float]:
     """``count_gflop`` of a model on the meta device."""
-    model.to("meta")  # the prior's means, which are no weights
     images = torch.empty(batch, height, width, 3, dtype=torch.uint8, device="meta")
     gflop: dict[str, float] = {}
     results: dict[str, torch.Tensor] = {}

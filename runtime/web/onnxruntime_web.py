@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -112,7 +114,9 @@ def _fetch(settings: Mapping[str, str], tar: BinaryIO) -> None:
             while (chunk := answer.read(1 << 20)) and size <= _MOST_BYTES:
                 digest.update(chunk)
                 size += tar.write(chunk)
-    except (OSError, ValueError) as error:  # HTTPException is caught by urllib
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise BackendError(
             f"onnxruntime-web can't be fetched from {_host(address)}: {_reason(error)}. Where npm "
             f"works, {_FOLDER}"

@@ -1,4 +1,5 @@
-// Bilinear resizing with antialiasing, to the bit as Pillow does it, and so as `infer` has it.
+// Bilinear resizing with antialiasing, as Pillow does it for `infer`: to the bit, but where Pillow 13 begins with the
+// columns (pictures much taller than the frame), and a byte is rounded otherwise.
 
 const STEP = 2 ** -22; // of the weights that Pillow takes bytes by
 

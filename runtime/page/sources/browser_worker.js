@@ -39,7 +39,7 @@ async function open({ site, provider, threads }) {
     parts.push(await load(new URL(name, site), `The graph's file ${name}`, size, far));
     before += size;
   }
-  const missing = provider === "wasm" ? "as asked" : await lackOfWebGpu();
+  const missing = provider === "wasm" ? "as asked" : await lackOfWebGpu(provider === "webgpu");
   if (!missing) {
     try {
       return await start("webgpu", site, parts, 1);
@@ -81,11 +81,11 @@ async function load(address, what, size, far = () => {}) {
   return new Uint8Array(await new Blob(pieces).arrayBuffer());
 }
 
-// Why it can't be used, in words; "" where it can.
-async function lackOfWebGpu() {
+// Why it isn't used, in words; "" where it is. An adapter that computes on the processor has to be asked for.
+async function lackOfWebGpu(isAsked) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   if (!adapter) return "this browser gives none";
-  if (adapter.info?.isFallbackAdapter) return "only one that computes on the processor";
+  if (adapter.info?.isFallbackAdapter && !isAsked) return "only one that computes on the processor";
   if (model.precision === "fp16" && !adapter.features.has("shader-f16")) return "it has no 16-bit numbers";
   return "";
 }
@@ -94,7 +94,15 @@ async function lackOfWebGpu() {
 async function start(provider, site, [graph, data], threads) {
   const device = { webgpu: "WebGPU", wasm: `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}` }[provider];
   say(`Starting ${model.name} on ${device} …`);
-  const folder = new URL("onnxruntime/", site).href;
+  try {
+    await openSession(provider, new URL("onnxruntime/", site).href, graph, data, threads);
+  } catch (error) {
+    throw new Error(`onnxruntime-web can't run the graph here (${device}): ${error?.message ?? error}`);
+  }
+  return { ...model, backend: "onnxruntime-web", device };
+}
+
+async function openSession(provider, folder, graph, data, threads) {
   ort = await import(`${folder}ort.${provider}.min.mjs`);
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = folder;
@@ -105,10 +113,9 @@ async function start(provider, site, [graph, data], threads) {
     logSeverityLevel: 3,
   });
   if (provider === "webgpu") { // its programs are made at the first run, which tells whether they can be
-    const { width, height } = frameFor({ width: 1, height: 1 });
-    await run(new Uint8Array(3 * width * height), { width, height });
+    const frame = frameFor({ width: 1, height: 1 });
+    await run(new Uint8Array(3 * frame.width * frame.height), frame);
   }
-  return { ...model, backend: "onnxruntime-web", device };
 }
 
 // --- depth ----------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from apdepth_deploy.errors import BackendError
 
 VERSION = "1.30.0"
 #: As `npm view onnxruntime-web@VERSION dist.integrity` says.
-INTEGRITY = (
-    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+INTEGRITY = "sha512-" + (
+    "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
 #: A page without WebGPU loads those of WebAssembly alone, 14 MB; one with it the others, 27 MB.
 FILES = (

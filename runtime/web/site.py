@@ -85,9 +85,10 @@ def _graph(bundle: Bundle, precision: str | None) -> Graph:
     """The fused one, its files compared with the manifest."""
     wanted = Wanted(precision=precision, graph="fused")
     _, _, (graph,) = wanted_graphs(bundle, "onnxruntime-web", _PRECISIONS, wanted)
-    if axis_sizes(graph.batch)[0] > 1:
+    least = axis_sizes(graph.batch)[0]
+    if least > 1:
         raise BackendError(
-            f"the graph takes {axis_sizes(graph.batch)[0]} frames at a time, and a browser has one: "
+            f"the graph takes {least} frames at a time, and a browser has one: "
             "export with --batch 1"
         )
     return graph

@@ -5,7 +5,6 @@ import { resize } from "./browser_resize.js";
 
 const MIN_SIDE = 16; // of a picture, as everywhere
 const MAX_PIXELS = 1 << 24;
-const MANY_THREADS = 8; // more share no work on frames of this kind
 
 let model = null; // of site.json
 let ort = null;
@@ -42,14 +41,13 @@ async function open({ site, provider, threads }) {
   const missing = provider === "wasm" ? "as asked" : await lackOfWebGpu(provider === "webgpu");
   if (!missing) {
     try {
-      return await start("webgpu", site, parts, 1);
+      return await start("webgpu", site, parts);
     } catch (error) {
       if (provider === "webgpu") throw error;
       console.warn(`WebGPU fails, WebAssembly takes its place: ${error.message}`);
     }
   } else if (provider === "webgpu") throw new Error(`No WebGPU here: ${missing}.`);
-  const most = Math.min(navigator.hardwareConcurrency || 1, MANY_THREADS);
-  return start("wasm", site, parts, self.crossOriginIsolated ? Number(threads) || most : 1);
+  return start("wasm", site, parts, Number(threads) || undefined);
 }
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -90,23 +88,26 @@ async function lackOfWebGpu(isAsked) {
   return "";
 }
 
-// What the page shows of the bundle.
+// What the page shows of the bundle. threads: undefined for what onnxruntime-web takes, half the processor's cores;
+// one where the page is not isolated from others.
 async function start(provider, site, [graph, data], threads) {
-  const device = { webgpu: "WebGPU", wasm: `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}` }[provider];
+  const device = { webgpu: "WebGPU", wasm: "WebAssembly" }[provider];
   say(`Starting ${model.name} on ${device} …`);
   try {
     await openSession(provider, new URL("onnxruntime/", site).href, graph, data, threads);
   } catch (error) {
     throw new Error(`onnxruntime-web can't run the graph here (${device}): ${error?.message ?? error}`);
   }
-  return { ...model, backend: "onnxruntime-web", device };
+  const { numThreads } = ort.env.wasm;
+  const counted = numThreads === 1 ? ", 1 thread" : `, ${numThreads} threads`;
+  return { ...model, backend: "onnxruntime-web", device: device + (provider === "wasm" ? counted : "") };
 }
 
 async function openSession(provider, folder, graph, data, threads) {
   ort = await import(`${folder}ort.${provider}.min.mjs`);
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = folder;
-  ort.env.wasm.numThreads = threads;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? threads : 1;
   session = await ort.InferenceSession.create(graph, {
     executionProviders: [provider],
     externalData: data.length ? [{ path: model.files[1].name.split("/").at(-1), data }] : [],

@@ -73,9 +73,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def make_site(
-    tools: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def make_site(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """(bundle, **options of write_site) -> a site with the real onnxruntime-web."""
 
     def make(bundle: Path, **options: Any) -> Path:

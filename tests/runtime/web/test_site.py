@@ -48,8 +48,8 @@ def test_the_site_is_whole(
         assert found[f"onnxruntime/{name}"] == (package / "dist" / name).read_bytes()
     page = found["index.html"].decode()
     assert page.index("Content-Security-Policy") < page.index("<link") < page.index("<script")
-    texts = (name for name in found if name.endswith((".js", ".html", ".css")))
-    assert [name for name in texts if b"://" in found[name].replace(b"http://www.w3.org", b"")] == []
+    texts = [name for name in found if name.endswith((".js", ".html", ".css"))]
+    assert [name for name in texts if b"://" in found[name]] == []
 
 
 def test_only_a_site_is_replaced(
@@ -208,7 +208,7 @@ def test_a_tar_puts_nothing_elsewhere(
 def test_another_tar_or_none_is_refused(
     registry: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BackendError, match=r"from 127.0.0.1: File not found. Where npm works, `npm"):
+    with pytest.raises(BackendError, match=r"from 127\.0\.0\.1: File not found\. Where npm works"):
         write_site(bundle, tmp_path / "site")
     files = {f"package/dist/{name}": b"x" for name in FILES}
     publish(registry, packed(files, {}), monkeypatch)

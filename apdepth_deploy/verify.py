@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apdepth_deploy.bundle import Bundle
+from apdepth_deploy.bundle import SEAMS, Bundle
+from apdepth_deploy.bundle.golden import Golden, write_golden
 from apdepth_deploy.errors import CheckpointError, ParityError
 from apdepth_deploy.pictures.image import ImageArray, read_image, resize_image
 
 if TYPE_CHECKING:
     from apdepth_deploy.model import ApDepth
+    from apdepth_deploy.runtime.engines.verdicts import Verdict
 
 Array = NDArray[np.float32]
 #: (batch, height, width)
@@ -91,7 +93,8 @@ def sample_frames(shape: Size, *ends: Size) -> dict[str, ImageArray]:
 
 
 def _noise(shape: Size) -> ImageArray:
-    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    # Of 16 levels: golden frames pack into half the size.
+    return 17 * np.random.default_rng(0).integers(0, 16, (*shape, 3), dtype=np.uint8)
 
 
 def reference_results(model: ApDepth, shape: Size, *ends: Size) -> Reference:
@@ -134,8 +137,11 @@ def verify_bundle(
     return records
 
 
-def compare(expected: Array, found: Array, key: tuple[str, str, str, str, str]) -> Record:
-    """One record; ``key`` is (graph, precision, backend, frame, stage).
+def compare(
+    expected: Array, found: Array, key: tuple[str, str, str, str, str], scale: float | None = None
+) -> Record:
+    """One record; ``key`` is (graph, precision, backend, frame, stage), ``scale`` the largest
+    magnitude of PyTorch's result where ``expected`` was rounded.
 
     Differences are over the finite values; one that is not finite is a miss by itself.
     """
@@ -150,7 +156,8 @@ def compare(expected: Array, found: Array, key: tuple[str, str, str, str, str]) 
     difference = np.abs(found[finite].astype(np.float64) - expected[finite])
     max_abs = float(difference.max(initial=0.0))
     mean_abs = float(difference.mean()) if difference.size else 0.0
-    scale = 1.0 if stage == "decoder" else float(np.abs(expected).max())
+    if scale is None:
+        scale = scale_of(stage, expected)
     limit = THRESHOLDS[precision]
     passed = bad == 0 and mean_abs <= limit.mean_abs * scale
     if limit.max_abs is not None:
@@ -159,6 +166,66 @@ def compare(expected: Array, found: Array, key: tuple[str, str, str, str, str]) 
     return Record(
         graph, precision, backend, frame, stage, max_abs, mean_abs, psnr, bad, scale, passed
     )
+
+
+def scale_of(stage: str, expected: Array) -> float:
+    """What a stage's thresholds are multiplied with."""
+    return 1.0 if stage == "decoder" else float(np.abs(expected).max())
+
+
+def add_golden_frames(bundle: Bundle, reference: Reference) -> None:
+    """Put the photo and the noise into a bundle, with PyTorch's results and the thresholds.
+
+    The manifest is to be written by the caller.
+    """
+    frames = []
+    for name in ("photo", "random"):
+        first = {stage: result[0] for stage, result in reference.results[name].items()}
+        golden = Golden(
+            name,
+            reference.frames[name][0],
+            {SEAMS[stage]: result for stage, result in first.items()},
+            {SEAMS[stage]: scale_of(stage, result) for stage, result in first.items()},
+        )
+        frames.append(write_golden(bundle, golden))
+    thresholds = {name: dataclasses.asdict(limit) for name, limit in THRESHOLDS.items()}
+    bundle.manifest["golden"] = {"frames": frames, "thresholds": thresholds}
+
+
+def verify_backend(
+    bundle: Bundle,
+    backend: str,
+    device: str = "auto",
+    precision: str | None = None,
+    progress: Progress = lambda message: None,
+) -> list[tuple[Verdict, list[Record]]]:
+    """Compare every chain that a backend runs here with the golden frames, without torch.
+
+    The verdicts are kept on this machine, for ``load`` and ``doctor``.
+
+    Args:
+        backend, device: as for ``load``; precision: that one alone.
+
+    Raises:
+        BundleError: no golden frames, or a damaged file. UsageError: an unknown backend, device or
+        precision. BackendError: the backend runs no chain of the bundle here.
+    """
+    from apdepth_deploy.runtime.engines.verdicts import keep
+    from apdepth_deploy.runtime.judging import golden_runs
+
+    judged = []
+    for begun, runs in golden_runs(bundle, backend, device, precision, progress):
+        key = begun.graph, begun.precision, backend
+        records = [
+            compare(run.expected, run.found, (*key, run.frame, run.stage), run.scale)
+            for run in runs
+        ]
+        missed = [record.stage for record in records if not record.passed]
+        verdict = dataclasses.replace(begun, stage=missed[0] if missed else "")
+        if trouble := keep(verdict):
+            progress(f"note: the verdict isn't kept: {trouble}")
+        judged.append((verdict, records))
+    return judged
 
 
 def _psnr(difference: NDArray[np.float64], value_range: float) -> float | None:

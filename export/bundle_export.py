@@ -22,7 +22,12 @@ from apdepth_deploy.files import atomic_folder
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.model.loading import licenses, load_model
 from apdepth_deploy.spec import ModelSource, ModelSpec, frame_size, prior_licence
-from apdepth_deploy.verify import raise_on_miss, reference_results, verify_bundle
+from apdepth_deploy.verify import (
+    add_golden_frames,
+    raise_on_miss,
+    reference_results,
+    verify_bundle,
+)
 
 from .estimate import describe
 from .folding import fold
@@ -61,7 +66,7 @@ def export_bundle(
             at, or of 480x640 where it doesn't say.
         opset: ONNX opset, 18 to 23.
         folding: work out at export what is constant at inference (exact; docs/folding.md).
-        verify: measure parity and write it into the manifest.
+        verify: measure parity and write it into the manifest, and golden frames into the bundle.
         license: of the weights, for the manifest; by default what the checkpoint's card says.
         progress: called with a line before each long step.
 
@@ -104,6 +109,7 @@ def export_bundle(
         bundle.write_manifest()
         if reference is not None:
             raise_on_miss(verify_bundle(bundle, reference, progress))
+            add_golden_frames(bundle, reference)
         stamp(bundle)
         bundle.write_manifest()
     return Bundle.open(output)

@@ -26,6 +26,7 @@ from apdepth_deploy.machine.tensorrt import (
 )
 
 from .engine_builder import Plan, build_plan
+from .engine_verify import verify_built
 
 #: What TensorRT for RTX builds for where nothing is asked: the RTX 30, 40 and 50 series.
 RTX_SERIES = ("8.6", "8.9", "12.0")
@@ -64,7 +65,8 @@ def build_engines(
     Raises:
         UsageError: an argument that can't work. BackendError: TensorRT is not installed, or can't
             build for that GPU here. BundleError: a damaged bundle. ExportError: the builder fails.
-        OutputError: the engine can't be written.
+        OutputError: the engine can't be written. ParityError: the engines stray from PyTorch on
+        the GPU here; they are in the bundle, marked as not verified.
     """
     trt, capabilities = prepare_target(target, gpus)
     opened = Bundle.open(bundle)
@@ -83,7 +85,7 @@ def build_engines(
         _enter(opened.folder, engine, plan)
         progress(_summary(engine))
         engines.append(engine)
-    return engines
+    return verify_built(opened.folder, target, engines, progress)
 
 
 def prepare_target(target: str, gpus: Sequence[str]) -> tuple[Any, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from onnxscript.rewriter import RewritePass
 from onnxscript.rewriter.rules import common as rules
 from torch import Tensor, nn
 
-from apdepth_deploy.bundle import TensorInfo
+from apdepth_deploy.bundle import SEAMS, TensorInfo
 from apdepth_deploy.errors import ExportError
 from apdepth_deploy.model import ApDepth
 from apdepth_deploy.spec import ModelSpec
@@ -26,8 +26,6 @@ from apdepth_deploy.spec import ModelSpec
 from .shapes import Extent, FrameShape
 
 FUSED = "fused"
-#: What each stage's result is called in the graphs.
-SEAMS = {"prior": "prior", "encoder": "latents", "unet": "depth_latent", "decoder": "depth"}
 
 #: The downsampling convolutions' paddings, and what decomposing leaves behind.
 _REWRITES = [

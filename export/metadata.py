@@ -11,11 +11,11 @@ from typing import Any
 
 import onnx
 
-from apdepth_deploy.bundle import Bundle, Graph, axis_sizes, file_entry
+from apdepth_deploy.bundle import SEAMS, Bundle, Graph, axis_sizes, file_entry
 from apdepth_deploy.bundle.manifest import finite
 from apdepth_deploy.spec import ModelSpec
 
-from .graphs import FUSED, SEAMS
+from .graphs import FUSED
 
 _SEAM_WORDS = {
     "prior": "the prior's depth as a picture, -1 .. 1",

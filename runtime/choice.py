@@ -76,7 +76,7 @@ def load(
     """
     opened = Bundle.open(bundle)
     wanted = Wanted(precision, graph, device, threads, hint, checkpoint, check_hashes)
-    _check_names(backend, wanted)
+    check_names(backend, wanted)
     chain, passed_over = choose(opened, backend, wanted)
     again = functools.partial(load, Path(bundle).absolute(), backend, **dataclasses.asdict(wanted))
     return Predictor(chain, opened.spec.latent_stride, passed_over, again)
@@ -91,7 +91,7 @@ def choose(bundle: Bundle, backend: str, wanted: Wanted) -> tuple[Chain, str]:
         built = {engine.target for engine in bundle.engines}
         for target in (target for target in TARGETS if target in built):
             try:
-                return BACKENDS[target](bundle, wanted), ""
+                return open_tensorrt(target, bundle, wanted, trusting=False), ""
             except BackendError as error:
                 why = error.why if isinstance(error, UnfitError) else str(error)
                 passed_over += f"; not {target}: {why}"
@@ -113,7 +113,8 @@ def _prefers_openvino(wanted: Wanted) -> bool:
     return on_cpu and is_installed("openvino")
 
 
-def _check_names(backend: str, wanted: Wanted) -> None:
+def check_names(backend: str, wanted: Wanted) -> None:
+    """Raises UsageError for words that ``load`` doesn't know."""
     device, precision = wanted.device, wanted.precision
     if backend not in ("auto", *BACKENDS):
         known = ", ".join(("auto", *BACKENDS))

@@ -1,11 +1,18 @@
-"""A manifest changed at random, for the tests of Python's reader and of C's."""
+"""Bundles changed so that something must notice: a manifest at random, a weight on purpose."""
 
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import onnx
+
+from apdepth_deploy.bundle import file_entry
 
 
 def mutate(manifest: Any, rng: random.Random, junk: Sequence[Any]) -> None:
@@ -27,3 +34,20 @@ def mutate(manifest: Any, rng: random.Random, junk: Sequence[Any]) -> None:
         manifest.append(copy.deepcopy(child))
     else:
         manifest[key] = rng.choice(junk)
+
+
+def tamper(bundle: Path, name: str, weight: str | None, value: float) -> None:
+    """Set one value of a graph's weight (None: of its first) and make the manifest's hash fit."""
+    model = onnx.load(bundle / f"onnx/{name}.onnx", load_external_data=False)
+    tensor = next(
+        t for t in model.graph.initializer if t.external_data and weight in (None, t.name)
+    )
+    offset = {entry.key: entry.value for entry in tensor.external_data}["offset"]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    path = bundle / f"onnx/{name}.data"
+    with path.open("r+b") as file:
+        file.seek(int(offset))
+        file.write(np.array(value, dtype).tobytes())
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"][f"onnx/{name}.data"] = file_entry(path)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))

@@ -19,6 +19,8 @@ from apdepth_deploy.spec import ModelSource, ModelSpec
 MANIFEST = "manifest.json"
 #: Ways from frame to depth: one graph, or one per stage. The first is preferred.
 KINDS = ("fused", "staged")
+#: What each stage's result is called in the graphs, in the order in which they run.
+SEAMS = {"prior": "prior", "encoder": "latents", "unet": "depth_latent", "decoder": "depth"}
 #: Bytes of one weight.
 ITEM_SIZE = {"fp32": 4, "fp16": 2, "bf16": 2}
 
@@ -96,6 +98,8 @@ class Engine:
         weights_bytes, activation_bytes: device memory, as the builder's log says.
         layers: number of layers in the network that the builder was given.
         seconds: parsing and building took.
+        verified: golden frames went through it and kept to the thresholds; verified_on: where, as
+            {"device", "driver", "library"}, and None where it was never run.
     """
 
     graph: str
@@ -113,6 +117,8 @@ class Engine:
     activation_bytes: int
     layers: int
     seconds: float
+    verified: bool = False
+    verified_on: Mapping[str, str] | None = None
 
     @property
     def label(self) -> str:
@@ -121,8 +127,9 @@ class Engine:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Engine:
-        """From an entry that ``check_manifest`` let pass."""
-        known = {field.name: data[field.name] for field in dataclasses.fields(cls)}
+        """From an entry that ``check_manifest`` let pass; an earlier bundle's says less."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        known = {name: value for name, value in data.items() if name in names}
         return cls(**{**known, "compute_capabilities": tuple(data["compute_capabilities"])})
 
 
@@ -297,7 +304,7 @@ def to_json(data: Any) -> str:
 def is_bundle(folder: Path) -> bool:
     """Whether a folder holds a bundle and nothing else, so that another may take its place."""
     names = {path.name for path in folder.iterdir()}
-    return {MANIFEST, "onnx"} <= names <= {MANIFEST, "onnx", "engines"}
+    return {MANIFEST, "onnx"} <= names <= {MANIFEST, "onnx", "engines", "golden"}
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -46,6 +46,14 @@ def _is_extent(value: Any) -> bool:
     return all(map(_is_count, sizes)) and 1 <= sizes[0] <= sizes[1] <= sizes[2] <= MAX_VALUES
 
 
+def _is_side(value: Any) -> bool:
+    return type(value) is int and _is_extent(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -111,7 +119,17 @@ _ENGINE: dict[str, Check] = {
     "weights": _all_values(_is_count),
     **dict.fromkeys(("weights_bytes", "activation_bytes", "layers"), _is_count),
     "seconds": _is_amount,
+    "verified": _optional(_is_flag),  # an earlier bundle has neither
+    "verified_on": _optional(_all_values(_is_text)),
 }
+_GOLDEN: dict[str, Check] = {"frames": _is_list, "thresholds": _is_object}
+_FRAME: dict[str, Check] = {
+    **dict.fromkeys(("name", "file"), _is_text),
+    **dict.fromkeys(("height", "width"), _is_side),
+    "tensors": _is_object,
+}
+_RESULT: dict[str, Check] = {"shape": _all_items(_is_side), "scale": _is_amount}
+_THRESHOLD: dict[str, Check] = {"max_abs": _optional(_is_amount), "mean_abs": _is_amount}
 _TENSOR: dict[str, Check] = {"name": _is_text, "dtype": _is_text, "shape": _all_items(_is_extent)}
 _FILE: dict[str, Check] = {"sha256": _is_text, "size": _is_count}
 _PARITY: dict[str, Check] = {
@@ -119,7 +137,7 @@ _PARITY: dict[str, Check] = {
     **dict.fromkeys(("max_abs", "mean_abs", "scale"), _optional(_is_amount)),
     "psnr": _optional(_is_number),
     "bad": _is_count,
-    "passed": lambda value: isinstance(value, bool),
+    "passed": _is_flag,
 }
 
 
@@ -170,6 +188,8 @@ def check_manifest(manifest: Any) -> None:
         _check_graph(graph, f"graphs[{number}]", manifest["files"])
     for number, engine in enumerate(manifest["engines"]):
         _check_engine(engine, f"engines[{number}]", manifest)
+    if manifest.get("golden") is not None:  # an earlier bundle has none, nor has --no-verify
+        _check_golden(manifest["golden"], manifest["files"])
     for number, record in enumerate(manifest["parity"]):
         _require(record, _PARITY, f"parity[{number}]")
     _check_chains(manifest["graphs"])
@@ -232,6 +252,20 @@ def _check_engine(engine: Any, where: str, manifest: Mapping[str, Any]) -> None:
     built_from = (engine["graph"], engine["precision"])
     if built_from not in {(graph["name"], graph["precision"]) for graph in manifest["graphs"]}:
         raise BundleError(f"{where} was built from {'.'.join(built_from)}, which is not there")
+
+
+def _check_golden(golden: Any, files: Mapping[str, Any]) -> None:
+    _require(golden, _GOLDEN, "golden")
+    for precision, threshold in golden["thresholds"].items():
+        _require(threshold, _THRESHOLD, f"golden.thresholds[{precision!r}]")
+    for number, frame in enumerate(golden["frames"]):
+        where = f"golden.frames[{number}]"
+        _require(frame, _FRAME, where)
+        _require_countable({**frame, "batch": 1}, where)
+        for name, result in frame["tensors"].items():
+            _require(result, _RESULT, f"{where}.tensors[{name!r}]")
+        if frame["file"] not in files:
+            raise BundleError(f"it has no hash for {frame['file']}. Export the bundle again")
 
 
 def _check_chains(graphs: list[dict[str, Any]]) -> None:

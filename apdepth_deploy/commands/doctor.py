@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import platform
@@ -41,8 +42,14 @@ _PACKAGES = (
     "cuda-core",
     "cuda-bindings",
     "nvidia-ml-py",
+    "av",
+    "rerun-sdk",
+    "fastapi",
+    "uvicorn",
 )
 _EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
+
+_NOTHING_VERIFIED = "verified: nothing yet on this machine: `verify BUNDLE --backend NAME`"
 
 
 @app.command()
@@ -55,7 +62,8 @@ def doctor(
 
 
 def examine() -> dict[str, Any]:
-    """{"system", "packages", "gpus", "abilities": {name: {"ready", "needs"}}}."""
+    """{"system", "packages", "gpus", "verdicts", "warnings", "abilities"}; an ability is
+    {"ready", "needs"}."""
     packages = {name: version(name) for name in _PACKAGES}
     providers = _ort_providers()
     gpus = nvidia_gpus()
@@ -67,6 +75,8 @@ def examine() -> dict[str, Any]:
         },
         "packages": packages,
         "gpus": gpus,
+        "verdicts": _verdicts(),
+        "warnings": _reports(gpus),
         "abilities": {
             "export": _export_ability(packages),
             "onnxruntime on cpu": _ability(
@@ -76,8 +86,18 @@ def examine() -> dict[str, Any]:
             "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
             "torch": _export_ability(packages),
             **_tensorrt_abilities(gpus),
+            "videos and cameras": _ability(_needs_module("av", "video")),
+            "rerun": _ability(_needs_module("rerun", "rerun")),
+            "serve": _ability(_needs_module("fastapi", "serve")),
         },
     }
+
+
+def _verdicts() -> list[dict[str, Any]]:
+    """What `verify --backend` and `build` found on this machine, as it is kept."""
+    from apdepth_deploy.runtime.engines.verdicts import all_kept
+
+    return [{**dataclasses.asdict(one), "in_words": str(one)} for one in all_kept()]
 
 
 def _ability(needs: list[str]) -> dict[str, Any]:
@@ -109,7 +129,7 @@ def _tensorrt_abilities(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     no_gpu = _gpu_needs(gpus)
     abilities = {}
     for target, (_, extra, _) in TARGETS.items():
-        needs = _tensorrt_needs(target, extra, here)
+        needs = _tensorrt_needs(target, extra)
         gpu_to_build = no_gpu if target == "tensorrt" else []  # it tunes on the GPU itself
         onnx = _needs_module("onnx", "export")
         abilities[f"build for {target}"] = _ability(needs + onnx + gpu_to_build)
@@ -119,15 +139,25 @@ def _tensorrt_abilities(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     return abilities
 
 
-def _tensorrt_needs(target: str, extra: str, here: tuple[str, ...]) -> list[str]:
-    """What lacks before this TensorRT can be used at all; ``here``: compute capabilities."""
+def _reports(gpus: list[dict[str, Any]]) -> list[str]:
+    """What is known of the TensorRT here, on the GPUs here."""
+    here = tuple(gpu["compute_capability"] for gpu in gpus)
+    usable = [
+        target for target, (_, extra, _) in TARGETS.items() if not _tensorrt_needs(target, extra)
+    ]
+    found = [known_bad(target, load_tensorrt(target).__version__, here) for target in usable]
+    return [report for report in found if report is not None]
+
+
+def _tensorrt_needs(target: str, extra: str) -> list[str]:
+    """What lacks before this TensorRT can be used at all."""
     if not installed(target):
         return [f"pip install 'apdepth-deploy[{extra}]'"]
     try:
-        bad = known_bad(target, load_tensorrt(target).__version__, here)
+        load_tensorrt(target)
     except BackendError as error:
         return [str(error)]
-    return [f"another version: {bad}"] if bad else []
+    return []
 
 
 def _unfit(here: tuple[str, ...]) -> list[str]:
@@ -171,4 +201,7 @@ def _describe(found: dict[str, Any]) -> list[str]:
         table(["package", "version"], packages),
         "",
         *[f"{name}: {state}" for name, state in abilities],
+        "",
+        *[f"warning: {line}" for line in found["warnings"]],
+        *([f"verified: {one['in_words']}" for one in found["verdicts"]] or [_NOTHING_VERIFIED]),
     ]

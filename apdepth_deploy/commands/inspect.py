@@ -81,7 +81,7 @@ def _graphs_table(graphs: tuple[Graph, ...], files: dict[str, Any]) -> str:
 
 
 def engines_table(engines: Sequence[Engine]) -> str:
-    headers = ["engine", "for", "with", "weights MB", "activations MB", "seconds"]
+    headers = ["engine", "for", "with", "weights MB", "activations MB", "seconds", "verified"]
     rows = [
         [
             engine.label,
@@ -90,10 +90,18 @@ def engines_table(engines: Sequence[Engine]) -> str:
             f"{engine.weights_bytes / 1e6:,.1f} ({_shares(engine)})",
             f"{engine.activation_bytes / 1e6:,.1f}",
             f"{engine.seconds:.1f}",
+            _verified(engine),
         ]
         for engine in engines
     ]
     return table(headers, rows)
+
+
+def _verified(engine: Engine) -> str:
+    """By `build`: on which device, if anywhere."""
+    if engine.verified_on is None:
+        return "not yet"
+    return ("" if engine.verified else "STRAYS on ") + engine.verified_on.get("device", "")
 
 
 def _shares(engine: Engine) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,13 @@ import typer
 from apdepth_deploy.bundle import Bundle, to_json
 from apdepth_deploy.console import steps, table
 from apdepth_deploy.errors import UsageError
-from apdepth_deploy.verify import Record, raise_on_miss, reference_results, verify_bundle
+from apdepth_deploy.verify import (
+    Record,
+    raise_on_miss,
+    reference_results,
+    verify_backend,
+    verify_bundle,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -22,10 +29,34 @@ def verify(
         str | None,
         typer.Option(help="Weights to compare with, where not those named in the manifest."),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge tensorrt-rtx, tensorrt, openvino or onnxruntime on this machine by the "
+            "golden frames in the bundle, without torch."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="For --backend: auto, cpu, cuda, cuda:1, ...")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="For --backend: fp32, fp16, bf16; default: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Compare every graph with the PyTorch model, stage by stage, and record it in the manifest."""
+    """Compare every graph with PyTorch, stage by stage, and record it in the manifest.
+
+    With --backend: what an engine computes on this machine with what PyTorch computed at export;
+    the verdict is kept for infer and doctor.
+    """
     opened = Bundle.open(bundle)
+    if backend is not None:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint is for the comparison with PyTorch: drop --backend")
+        _judge(opened, backend, device, precision, as_json)
+        return
+    if (device, precision) != ("auto", None):
+        raise UsageError("--device and --precision are for --backend: name one")
     for name in opened.manifest["files"]:
         opened.check_hash(name)
     source = opened.source(checkpoint)
@@ -41,6 +72,18 @@ def verify(
         del model
         records = verify_bundle(opened, reference, progress)
     print(to_json(opened.manifest["parity"]) if as_json else parity_table(records))
+    raise_on_miss(records)
+
+
+def _judge(bundle: Bundle, backend: str, device: str, precision: str | None, as_json: bool) -> None:
+    with steps() as progress:
+        judged = verify_backend(bundle, backend, device, precision, progress)
+    records = [record for _, found in judged for record in found]
+    if as_json:
+        verdicts = [dataclasses.asdict(verdict) for verdict, _ in judged]
+        print(to_json({"verdicts": verdicts, "records": list(map(dataclasses.asdict, records))}))
+    else:
+        print(parity_table(records))
     raise_on_miss(records)
 
 

@@ -10,9 +10,11 @@ import ctypes
 import importlib
 import io
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 #: What NVML says of the clocks, as its bits and in words; being idle or asked is no slowdown.
@@ -32,6 +34,24 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """As the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def driver_version() -> str:
+    """CUDA version of the NVIDIA driver, as 1000 * major + 10 * minor; "" without one."""
+    cuda, version = _driver(), ctypes.c_int()
+    if cuda is None or cuda.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return ""
+    return str(version.value)
 
 
 def nvidia_gpus() -> list[dict[str, Any]]:

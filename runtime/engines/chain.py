@@ -9,13 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from apdepth_deploy.bundle import Graph, TensorInfo, axis_sizes
+from apdepth_deploy.bundle import SEAMS, Graph, TensorInfo, axis_sizes
 from apdepth_deploy.errors import BundleError, UsageError
 from apdepth_deploy.pictures.image import ImageArray
 
+from .verdicts import Place
+
 FloatArray = NDArray[np.float32]
 #: A graph's tensors and the stage each is the result of.
-STAGE_OF = {"prior": "prior", "latents": "encoder", "depth_latent": "unet", "depth": "decoder"}
+STAGE_OF = {tensor: stage for stage, tensor in SEAMS.items()}
 #: Called with a graph's name as soon as its result is there.
 Finished = Callable[[str], None]
 
@@ -27,6 +29,7 @@ class Chain(abc.ABC):
         backend: the backend's name; device: where it runs ("cpu", "cuda:0", ...); precision: in
             what it computes.
         graphs: names of the graphs it runs, in order: "fused", or the stages'.
+        files: what it runs, as the manifest names them.
         batch, height, width: frame sizes it takes, as in the manifest (number or [min, opt, max]).
         reason: what runs where in what, and why, in words, by who opened it.
         warnings: what is known to go wrong with it here.
@@ -36,6 +39,7 @@ class Chain(abc.ABC):
     device: str
     precision: str
     graphs: tuple[str, ...]
+    files: tuple[str, ...]
     batch: Any
     height: Any
     width: Any
@@ -48,6 +52,15 @@ class Chain(abc.ABC):
 
         ``finished`` makes an asynchronous engine wait for each graph: for profiling only.
         """
+
+    def run_graph(self, name: str, tensors: Mapping[str, Any]) -> Mapping[str, FloatArray]:
+        """One of ``graphs`` alone: tensors by their names in the graph, with the batch -> its
+        results likewise."""
+        raise UsageError(f"{self.backend} has no graphs to run alone")
+
+    def place(self) -> Place:
+        """The device's own name, its driver, and the library that runs there."""
+        raise UsageError(f"{self.backend} is not judged")
 
     def enqueue(self, frames: Any, stream: Any, out: Any = None) -> Any:
         """See ``Predictor.enqueue``."""
@@ -87,6 +100,12 @@ class Step(Protocol):
     def run(self, tensors: dict[str, Any]) -> dict[str, FloatArray]:
         """The graph's outputs, of the tensors made so far."""
         ...
+
+
+def run_one(graphs: Sequence[Step], name: str, tensors: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """See ``Chain.run_graph``."""
+    (graph,) = (graph for graph in graphs if graph.name == name)
+    return graph.run(dict(tensors))
 
 
 def run_all(

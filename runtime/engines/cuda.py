@@ -41,6 +41,15 @@ def load_driver() -> Any:
     return driver
 
 
+def driver_version() -> str:
+    """CUDA version of the driver, as 1000 * major + 10 * minor; "" where it can't be asked."""
+    try:
+        code, version = load_driver().cuDriverGetVersion()
+    except (BackendError, RuntimeError):
+        return ""
+    return "" if int(code) else str(int(version))
+
+
 class Device:
     """One GPU by its ordinal, with the context that the CUDA runtime shares (the primary one)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ import numpy as np
 
 from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.errors import BackendError, BundleError, UsageError
-from apdepth_deploy.machine.devices import missing_cuda_libraries, nvidia_gpus
+from apdepth_deploy.machine.devices import (
+    cpu_model,
+    driver_version,
+    missing_cuda_libraries,
+    nvidia_gpus,
+)
 from apdepth_deploy.machine.telemetry import import_onnxruntime
 from apdepth_deploy.pictures.image import ImageArray
 
-from .chain import Chain, Finished, FloatArray, check_tensors, one_line, run_all
+from .chain import Chain, Finished, FloatArray, check_tensors, one_line, run_all, run_one
+from .verdicts import Place
 from .wanted import PREFERRED, Wanted, place_of, require, wanted_graphs
 
 _CUDA = "CUDAExecutionProvider"
@@ -93,12 +100,24 @@ class OrtChain(Chain):
         self.device, self.precision = device, graphs[0].precision
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
+        self.files = tuple(file for graph in graphs for file in (graph.file, graph.data))
         self._bundle, self._graphs, self._threads = bundle, graphs, threads
         self._sessions = [_Session(bundle, graph, device, threads, probe) for graph in graphs]
 
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
         return run_all(self._sessions, frames, finished)
+
+    def run_graph(self, name: str, tensors: Mapping[str, Any]) -> dict[str, FloatArray]:
+        """See ``Chain.run_graph``."""
+        return run_one(self._sessions, name, tensors)
+
+    def place(self) -> Place:
+        """See ``Chain.place``."""
+        library = import_onnxruntime().__version__
+        if self.device == "cpu":
+            return Place(cpu_model(), "", library)
+        return Place(nvidia_gpus()[0]["name"], driver_version(), library)
 
     def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]] | None:
         """See ``Chain.layer_seconds``: layers are nodes after ONNX Runtime's fusions, named

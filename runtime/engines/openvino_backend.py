@@ -6,18 +6,29 @@ import contextlib
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from apdepth_deploy.bundle import Bundle, Graph, TensorInfo
+from apdepth_deploy.bundle import Bundle, Graph, TensorInfo, version
 from apdepth_deploy.errors import ApDepthError, BackendError, BundleError, UsageError
+from apdepth_deploy.machine.devices import cpu_model
 from apdepth_deploy.pictures.image import ImageArray
 
-from .chain import Chain, Declared, Finished, FloatArray, check_tensors, one_line, run_all
+from .chain import (
+    Chain,
+    Declared,
+    Finished,
+    FloatArray,
+    check_tensors,
+    one_line,
+    run_all,
+    run_one,
+)
 from .onnxruntime_backend import OrtChain
 from .openvino_compile import Job, compiled, core, openvino_folder
 from .relay import PATIENCE, Relay, can_relay
+from .verdicts import Place
 from .wanted import PREFERRED, Wanted, require, wanted_graphs
 
 
@@ -111,6 +122,7 @@ class OvChain(Chain):
         """
         self.batch, self.height, self.width = graphs[0].batch, graphs[0].height, graphs[0].width
         self.graphs = tuple(graph.name for graph in graphs)
+        self.files = tuple(file for graph in graphs for file in (graph.file, graph.data))
         self._steps = list(zip(graphs, jobs, strict=True))
         self._compiled = [_Compiled(graph, job, kept_in) for graph, job in self._steps]
         computes_bf16 = jobs[0].settings["INFERENCE_PRECISION_HINT"] == "bf16"
@@ -125,6 +137,14 @@ class OvChain(Chain):
     def run(self, frames: ImageArray, finished: Finished | None = None) -> dict[str, FloatArray]:
         """See ``Chain.run``. Safe to call from several threads."""
         return run_all(self._compiled, frames, finished)
+
+    def run_graph(self, name: str, tensors: Mapping[str, Any]) -> dict[str, FloatArray]:
+        """See ``Chain.run_graph``."""
+        return run_one(self._compiled, name, tensors)
+
+    def place(self) -> Place:
+        """See ``Chain.place``."""
+        return Place(cpu_model(), "", version("openvino") or "")
 
     def layer_seconds(self, frames: ImageArray, runs: int) -> list[tuple[str, float]]:
         """See ``Chain.layer_seconds``: layers are nodes after OpenVINO's fusions, named

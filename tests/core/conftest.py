@@ -65,6 +65,7 @@ def bundle(tmp_path: Path, micro_bundle: Path) -> Path:
     (folder / "onnx").mkdir(parents=True)
     shutil.copy(micro_bundle / "manifest.json", folder)
     for name, entry in json.loads((folder / "manifest.json").read_text())["files"].items():
+        (folder / name).parent.mkdir(exist_ok=True)
         with (folder / name).open("wb") as file:
             file.truncate(entry["size"])
     return folder

@@ -82,6 +82,7 @@ def leave_one_graph(folder: Path) -> None:
     bundle.manifest["graphs"] = kept
     bundle.manifest["files"] = {k: v for k, v in bundle.manifest["files"].items() if k in files}
     bundle.manifest["parity"] = []
+    del bundle.manifest["golden"]
     bundle.write_manifest()
 
 

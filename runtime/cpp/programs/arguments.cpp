@@ -4,7 +4,8 @@
 #include <cstdio>
 #include <exception>
 
-Arguments::Arguments(int argc, char **argv, const std::vector<std::string> &known) {
+Arguments::Arguments(int argc, char **argv, const std::vector<std::string> &known,
+                     const std::vector<std::string> &flags) {
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
         if (word.size() < 2 || word[0] != '-') {
@@ -12,6 +13,10 @@ Arguments::Arguments(int argc, char **argv, const std::vector<std::string> &know
             continue;
         }
         if (word == "-h" || word == "--help" || word == "--version") throw Question{word};
+        if (std::find(flags.begin(), flags.end(), word) != flags.end()) {
+            options[word] = "";
+            continue;
+        }
         if (std::find(known.begin(), known.end(), word) == known.end())
             throw WrongUse("unknown option " + word);
         if (i + 1 == argc) throw WrongUse(word + " needs a value");
@@ -51,6 +56,9 @@ int run_program(const char *usage, const std::function<void()> &work) {
         return 0;
     } catch (const WrongUse &error) {
         std::fprintf(stderr, "error: %s\n%s", error.what(), usage);
+    } catch (const CheckFailed &error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+        return 1;
     } catch (const std::exception &error) {
         std::fprintf(stderr, "error: %s\n", error.what());
     }

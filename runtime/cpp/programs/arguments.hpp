@@ -24,8 +24,10 @@ struct Arguments {
     std::vector<std::string> words;
     std::map<std::string, std::string> options;
 
-    // Throws WrongUse for an option that is not in `known`, or one without its value; a Question.
-    Arguments(int argc, char **argv, const std::vector<std::string> &known);
+    // `flags` are options without a value. Throws WrongUse for an option that is not in `known`, or one
+    // without its value; a Question.
+    Arguments(int argc, char **argv, const std::vector<std::string> &known,
+              const std::vector<std::string> &flags = {});
 
     const char *get(const std::string &name) const;            // nullptr where it wasn't given
     int number(const std::string &name, int otherwise) const;  // 1 or more; throws WrongUse
@@ -34,5 +36,11 @@ struct Arguments {
     apdepth_options open_options() const;
 };
 
-// Run a program: 0 done or a Question answered, 2 wrong use or bad input, the reason on stderr.
+// The work failed a check; what() says which.
+struct CheckFailed : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// Run a program: 0 done or a Question answered, 1 CheckFailed, 2 wrong use or bad input, the reason on
+// stderr.
 int run_program(const char *usage, const std::function<void()> &work);

@@ -134,6 +134,17 @@ Image read_png(Bytes bytes) {
         metadata.orientation());
 }
 
+std::string inflated_raw(std::string_view bytes, std::size_t size) {
+    constexpr std::size_t most = 0x7FFFFFFF;
+    // stb reads ahead, and takes the stream for cut off where nothing follows.
+    const std::string padded = std::string(bytes) + std::string(8, '\0');
+    if (padded.size() > most || size > most) return {};
+    std::string found(size, '\0');
+    const int written = stbi_zlib_decode_noheader_buffer(
+        found.data(), static_cast<int>(size), padded.data(), static_cast<int>(padded.size()));
+    return written == static_cast<int>(size) ? found : std::string();
+}
+
 std::string inflated(std::string_view bytes) {
     int size = 0;
     const Pixels<char> found(

@@ -14,3 +14,6 @@ Image read_png(std::string_view bytes);
 
 // A zlib stream's content; nothing where it is damaged.
 std::string inflated(std::string_view bytes);
+
+// What raw DEFLATE of that many bytes holds; empty where it is damaged.
+std::string inflated_raw(std::string_view bytes, std::size_t size);

@@ -76,6 +76,8 @@ bool all_values(const Json &value) {
     return value.is_object() && std::all_of(value.begin(), value.end(), check);
 }
 
+bool is_side(const Json &value) { return is_size(value) && value.get<int>() >= 1; }
+
 bool is_precision(const Json &value) {
     return value == "fp32" || value == "fp16" || value == "bf16";
 }
@@ -137,7 +139,9 @@ const Fields kEngine = {{"graph", is_text},
                         {"weights_bytes", is_count},
                         {"activation_bytes", is_count},
                         {"layers", is_count},
-                        {"seconds", is_amount}};
+                        {"seconds", is_amount},
+                        {"verified", optional<is_flag>},
+                        {"verified_on", optional<all_values<is_text>>}};
 
 const Fields kTensor = {{"name", is_text}, {"dtype", is_text}, {"shape", all_items<is_extent>}};
 const Fields kFile = {{"sha256", is_text}, {"size", is_count}};
@@ -153,6 +157,15 @@ const Fields kParity = {{"graph", is_text},
                         {"scale", optional<is_amount>},
                         {"bad", is_count},
                         {"passed", is_flag}};
+
+const Fields kGolden = {{"frames", is_list}, {"thresholds", is_object}};
+const Fields kFrame = {{"name", is_text},
+                       {"file", is_text},
+                       {"height", is_side},
+                       {"width", is_side},
+                       {"tensors", is_object}};
+const Fields kResult = {{"shape", all_items<is_side>}, {"scale", is_amount}};
+const Fields kThreshold = {{"max_abs", optional<is_amount>}, {"mean_abs", is_amount}};
 
 std::string text(const Json &object, const char *key) { return object.at(key).get<std::string>(); }
 
@@ -224,6 +237,26 @@ void check_engine(const Json &engine, const std::string &where, const Json &mani
             return;
     throw BundleError(where + " was built from " + text(engine, "graph") + "." +
                       text(engine, "precision") + ", which is not there");
+}
+
+void check_golden(const Json &golden, const Json &files) {
+    require(golden, kGolden, "golden");
+    for (const auto &[precision, threshold] : golden.at("thresholds").items())
+        require(threshold, kThreshold, "golden.thresholds[" + repr(precision) + "]");
+    const Json &frames = golden.at("frames");
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+        const Json &frame = frames[i];
+        const std::string where = "golden.frames[" + std::to_string(i) + "]";
+        require(frame, kFrame, where);
+        Json sizes = frame;
+        sizes["batch"] = 1;
+        require_countable(sizes, where);
+        for (const auto &[name, result] : frame.at("tensors").items())
+            require(result, kResult, where + ".tensors[" + repr(name) + "]");
+        if (!files.contains(text(frame, "file")))
+            throw BundleError("it has no hash for " + text(frame, "file") +
+                              ". Export the bundle again");
+    }
 }
 
 using Names = std::set<std::string>;
@@ -304,6 +337,8 @@ void check_manifest(const Json &manifest) {
         check_graph(graphs[i], numbered("graphs", i), files);
     for (std::size_t i = 0; i < engines.size(); ++i)
         check_engine(engines[i], numbered("engines", i), manifest);
+    const auto golden = manifest.find("golden");
+    if (golden != manifest.end() && !golden->is_null()) check_golden(*golden, files);
     const Json &parity = manifest.at("parity");
     for (std::size_t i = 0; i < parity.size(); ++i)
         require(parity[i], kParity, numbered("parity", i));

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,20 +21,34 @@ from ..cache import cache_folder, why_unwritable
 from ..chain import STAGE_OF, Chain, Finished, FloatArray
 from ..cuda import Device, Event
 from ..device_array import DeviceArray, DeviceView, stream_handle, view_array
+from ..verdicts import Place
 from ..wanted import Wanted
-from .choice import Choice, check_hashes, choose_engines
+from .choice import Choice, check_hashes, choose_engines, doubt
 from .engine import LoadedEngine, Shape
 from .lane import Lane
 
 
-def open_tensorrt(target: str, bundle: Bundle, wanted: Wanted) -> Chain:
-    """The engines in the bundle that fit this machine. Raises BackendError, UsageError."""
+def open_tensorrt(
+    target: str, bundle: Bundle, wanted: Wanted, *, trusting: bool = True, probe: bool = False
+) -> Chain:
+    """The engines in the bundle that fit this machine.
+
+    Args:
+        trusting: also engines that `verify` has found to miss here, with a warning.
+        probe: give every stage's result, where the engines are staged.
+
+    Raises BackendError, UsageError.
+    """
     if wanted.device == "cpu":
         raise UsageError(f"{target} runs on NVIDIA GPUs, not on cpu: use --backend onnxruntime")
-    choice = choose_engines(bundle, target, wanted.precision, wanted.graph, wanted.ordinal)
+    choice = choose_engines(
+        bundle, target, wanted.precision, wanted.graph, wanted.ordinal, trusting=trusting
+    )
     if wanted.check_hashes:
         choice = check_hashes(bundle, choice)
-    chain = TrtChain(bundle, choice)
+    chain = TrtChain(bundle, choice, probe)
+    if unproven := doubt(bundle, choice):
+        chain.warnings += (unproven,)
     chain.reason = (
         f"{target} on {chain.device}, {choice.precision}, {choice.kind} engine: "
         f"built for {choice.gpu['name']} ({choice.gpu['compute_capability']})"
@@ -55,6 +70,8 @@ class TrtChain(Chain):
         self.backend, self.precision = choice.target, choice.precision
         self.device = f"cuda:{choice.ordinal}"
         self.graphs = tuple(engine.graph for engine in choice.engines)
+        self.files = tuple(engine.file for engine in choice.engines)
+        self._place = choice.place
         self.warnings = _warnings(choice)
         self.batch, self.height, self.width = choice.batch, choice.height, choice.width
         self._device = Device(choice.ordinal)
@@ -77,6 +94,15 @@ class TrtChain(Chain):
             lane.execute(finished)
             names = STAGE_OF if self._probe else ("depth",)
             return {STAGE_OF[name]: value for name, value in lane.download(names).items()}
+
+    def run_graph(self, name: str, tensors: Mapping[str, Any]) -> dict[str, FloatArray]:
+        """See ``Chain.run_graph``."""
+        with self._device.current():
+            return self._lane().run_one(name, tensors)
+
+    def place(self) -> Place:
+        """See ``Chain.place``."""
+        return self._place
 
     def enqueue(self, frames: Any, stream: Any, out: Any = None) -> DeviceArray:
         """See ``Predictor.enqueue``."""

@@ -7,7 +7,7 @@ read off the manifest; knows nothing about running.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from apdepth_deploy.bundle import KINDS, Bundle, Engine
@@ -15,6 +15,9 @@ from apdepth_deploy.errors import BackendError, BundleError
 from apdepth_deploy.machine.devices import nvidia_gpus
 from apdepth_deploy.machine.gpus import rtx_supports, sm
 from apdepth_deploy.machine.tensorrt import installed, known_bad, load_tensorrt, platform
+
+from ..cuda import driver_version
+from ..verdicts import Place, Verdict, hashes, kept
 
 #: What a GPU runs best, best first.
 _PREFERRED = ("fp16", "bf16", "fp32")
@@ -50,6 +53,11 @@ class Choice:
     checked: bool = False
 
     @property
+    def place(self) -> Place:
+        """What decides what the engines compute."""
+        return place_of_gpu(self.gpu, self.version)
+
+    @property
     def batch(self) -> Any:
         return self.engines[0].batch
 
@@ -68,10 +76,14 @@ def choose_engines(
     precision: str | None = None,
     kind: str | None = None,
     ordinal: int = 0,
+    *,
+    trusting: bool = True,
 ) -> Choice:
     """The engines that fit this machine: the best precision, fused before staged.
 
-    ``kind``: only "fused" ones, or only "staged" ones.
+    Args:
+        kind: only "fused" ones, or only "staged" ones.
+        trusting: also those that `verify` has found to miss on this machine.
 
     Raises UnfitError naming both sides of what doesn't fit, and what mends it.
     """
@@ -127,7 +139,8 @@ def choose_engines(
             f"({gpus[ordinal]['name']}) has {capability}"
         ),
     )
-    kind, chosen = _chain(bundle, engines, target, capability, kind)
+    place = None if trusting else place_of_gpu(gpus[ordinal], version)
+    kind, chosen = _chain(bundle, engines, target, capability, kind, place)
     warning = known_bad(target, version, (capability,))
     return Choice(
         kind, chosen[0].precision, chosen, target, version, gpus[ordinal], ordinal, warning
@@ -143,6 +156,39 @@ def check_hashes(bundle: Bundle, choice: Choice) -> Choice:
             line = build_line(bundle, choice.target, choice.gpu["compute_capability"])
             raise BundleError(f"{error}. For the engine alone: {line}") from error
     return dataclasses.replace(choice, checked=True)
+
+
+def place_of_gpu(gpu: Mapping[str, Any], version: str) -> Place:
+    return Place(f"{gpu['name']} ({gpu['compute_capability']})", driver_version(), version)
+
+
+def verdict_of(bundle: Bundle, engines: Sequence[Engine], place: Place) -> Verdict | None:
+    """What is known of engines: by `verify` on this machine, else by `build` on one like it."""
+    target, precision = engines[0].target, engines[0].precision
+    files = hashes(bundle, (engine.file for engine in engines))
+    verdict = kept(target, precision, place, files)
+    here = dataclasses.asdict(place)
+    if verdict is None and all(one.verified and one.verified_on == here for one in engines):
+        return Verdict(target, engines[0].graph, precision, place, files, "")
+    return verdict
+
+
+def doubt(bundle: Bundle, choice: Choice) -> str | None:
+    """What a user has to know of engines that no comparison here has proven; None for others."""
+    verdict = verdict_of(bundle, choice.engines, choice.place)
+    if verdict is None:
+        return (
+            f"the {choice.kind} {choice.precision} engine was never verified on this GPU, driver "
+            f"and TensorRT: `apdepth-deploy verify {bundle.folder} --backend {choice.target}`"
+        )
+    return None if verdict.passed else f"{_missed(choice.kind, verdict)}: its depth is wrong"
+
+
+def _missed(kind: str, verdict: Verdict) -> str:
+    return (
+        f"the {kind} {verdict.precision} engine strays from PyTorch on this GPU, driver and "
+        f"TensorRT, first in stage {verdict.stage!r} (`verify`, {verdict.made[:10]})"
+    )
 
 
 def build_line(
@@ -171,16 +217,29 @@ def _no_gpu(target: str) -> UnfitError:
 
 
 def _chain(
-    bundle: Bundle, engines: list[Engine], target: str, capability: str, wanted: str | None
+    bundle: Bundle,
+    engines: list[Engine],
+    target: str,
+    capability: str,
+    wanted: str | None,
+    place: Place | None,
 ) -> tuple[str, tuple[Engine, ...]]:
-    """("fused" or "staged", an engine for every graph of it)."""
+    """("fused" or "staged", an engine for every graph of it); where a place is given, none that
+    missed there."""
     found = {engine.label: engine for engine in reversed(engines)}
+    missed = ""
     for precision in _PREFERRED:
         for kind in KINDS if wanted is None else (wanted,):
             graphs = bundle.chain_graphs(kind, precision)
             chosen = tuple(found[graph.label] for graph in graphs if graph.label in found)
-            if graphs and len(chosen) == len(graphs):
+            if not graphs or len(chosen) < len(graphs):
+                continue
+            verdict = place and verdict_of(bundle, chosen, place)
+            if not verdict or verdict.passed:
                 return kind, chosen
+            missed = missed or _missed(kind, verdict)
+    if missed:
+        raise UnfitError(missed, build_line(bundle, target, capability))
     raise UnfitError(
         f"{_names(engines)}, which fit here, are no {wanted or 'whole'} way from frame to depth",
         build_line(bundle, target, capability),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apdepth_deploy.errors import BackendError
 from apdepth_deploy.pictures.image import ImageArray
@@ -70,9 +71,7 @@ class Lane:
         with self._settled():
             self._done.synchronize()  # a run queued elsewhere may still use these buffers
             self._reshape(frames.shape)
-            staging = self._staging("image")
-            np.copyto(staging.array[: frames.size].reshape(frames.shape), frames)
-            self.stream.upload(self._buffers["image"], staging, frames.nbytes)
+            self._upload("image", frames)
 
     def execute(self, finished: Finished | None = None) -> None:
         """Queue one run on the lane's own stream and buffers.
@@ -104,6 +103,19 @@ class Lane:
             if "depth" not in direct:
                 self._copy(depth, self._buffers["depth"].pointer, "depth", stream)
             self._ran_on(stream)
+
+    def run_one(self, name: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, FloatArray]:
+        """One engine's results on given tensors, the frames among them."""
+        with self._settled():
+            self._done.synchronize()
+            self._reshape(tensors["image"].shape)
+            self._bind({})
+            ((engine, context),) = (step for step in self._steps() if step[0].name == name)
+            for tensor in engine.inputs:
+                self._upload(tensor, tensors[tensor])
+            engine.enqueue(context, self.stream.handle)
+            self._done.record(self.stream.handle)
+        return self.download(engine.outputs)
 
     def download(self, names: Iterable[str]) -> dict[str, FloatArray]:
         """Copies of those tensors that there are, once they are computed."""
@@ -169,6 +181,11 @@ class Lane:
             nbytes = self._buffers[name].nbytes
             self._host[name] = self._keep(Pinned, nbytes)
         return self._host[name]
+
+    def _upload(self, name: str, values: NDArray[Any]) -> None:
+        staging, raw = self._staging(name), np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        np.copyto(staging.array[: raw.size], raw)
+        self.stream.upload(self._buffers[name], staging, raw.size)
 
     def _new_contexts(self) -> _Ready:
         return _Ready([engine.new_context(self._profiled) for engine in self._engines])

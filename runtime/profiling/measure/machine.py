@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from apdepth_deploy.bundle import version
-from apdepth_deploy.machine.devices import usable_cores
+from apdepth_deploy.machine.devices import cpu_model, usable_cores
 
 from .timing import Clock
 
@@ -35,19 +35,10 @@ def machine_facts() -> dict[str, Any]:
     """{"os", "cpu", "cores", "memory_bytes"}; cores are those this process may use."""
     return {
         "os": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": usable_cores(),
         "memory_bytes": _memory_bytes(),
     }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int | None:

@@ -41,6 +41,18 @@ PARITY = {
     "bad": 0,
     "passed": True,
 }
+GOLDEN = {
+    "frames": [
+        {
+            "name": "photo",
+            "file": "engines/fused.engine",
+            "height": 16,
+            "width": 24,
+            "tensors": {"depth": {"shape": [16, 24], "scale": 1.0}},
+        }
+    ],
+    "thresholds": {"fp32": {"max_abs": 1e-3, "mean_abs": 1e-4}, "fp16": {"mean_abs": 2e-3}},
+}
 
 
 @pytest.fixture
@@ -52,7 +64,7 @@ def bundle(mean_bundle: Callable[..., Path]) -> Path:
 
     def add(manifest: Any) -> None:
         manifest["engines"], manifest["parity"] = [ENGINE], [PARITY]
-        manifest["folding"] = FOLDING
+        manifest["folding"], manifest["golden"] = FOLDING, GOLDEN
         manifest["license"] = {"weights": "apache-2.0", "prior": None}
         empty = manifest["files"]["onnx/fused.fp32.data"]
         manifest["files"]["engines/fused.engine"] = empty
@@ -175,6 +187,20 @@ GRAPH = "onnx/fused.fp32.onnx"
         put("engines", 0, "target", value="other"),
         put("engines", 0, "graph", value="unet"),
         put("engines", 0, "compute_capabilities", value=[8.9]),
+        put("engines", 0, "verified", value="yes"),
+        put("engines", 0, "verified_on", value={"device": 3}),
+        put("golden", value=[]),
+        put("golden", "frames", value=None),
+        put("golden", "frames", 0, value="photo"),
+        put("golden", "frames", 0, "name", value=3),
+        put("golden", "frames", 0, "file", value="golden/it's not.npz"),
+        put("golden", "frames", 0, "height", value=[16, 16, 16]),
+        put("golden", "frames", 0, "width", value=2**30),
+        put("golden", "frames", 0, "tensors", "depth", "shape", value=[0]),
+        put("golden", "frames", 0, "tensors", "depth", "scale", value=-1),
+        put("golden", "thresholds", "fp32", value=None),
+        put("golden", "thresholds", "fp32", "mean_abs", value="none"),
+        put("golden", "thresholds", "fp16", "max_abs", value=True),
         put("engines", 0, "weights", value={"fp32": -1}),
         put("engines", 0, "seconds", value=None),
         put("parity", 0, value=1),

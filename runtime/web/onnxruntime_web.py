@@ -85,15 +85,16 @@ def npm_settings() -> dict[str, str]:
     """npm's registry, https-proxy and cafile, "" where there is none: what npm itself says, or
     without npm the environment."""
     names = ("registry", "https-proxy", "cafile")
+    found = {name: os.environ.get(f"npm_config_{name.replace('-', '_')}", "") for name in names}
     npm = shutil.which("npm")
-    if npm is None:
-        found = {name: os.environ.get(f"npm_config_{name.replace('-', '_')}", "") for name in names}
-    else:
+    if npm is not None:
         command = [npm, "config", "get", *names]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)  # noqa: S603
-        pairs = (line.partition("=") for line in done.stdout.splitlines())
-        said = {name: value for name, _, value in pairs}
-        found = {name: said.get(name, "") for name in names}
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)  # noqa: S603
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            raise BackendError(f"npm doesn't say where its registry is: {error}") from error
+        lines = (line.partition("=") for line in done.stdout.splitlines())
+        found |= {name: value for name, _, value in lines if name in names}
     found = {name: "" if value in ("null", "undefined") else value for name, value in found.items()}
     return found | {"registry": (found["registry"] or _REGISTRY).rstrip("/") + "/"}
 

@@ -33,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Measure latency, stages, layers, memory and the roofline.",
     ),
     "serve": ("apdepth_deploy.runtime.serve.command", "Depth over HTTP, and a page to try it."),
+    "web": (
+        "apdepth_deploy.runtime.web.command",
+        "Write a static page that runs the graph in the browser.",
+    ),
     "triton": (
         "apdepth_deploy.runtime.triton.command",
         "Write a model repository for NVIDIA Triton Inference Server.",

@@ -97,7 +97,10 @@ def _verdicts() -> list[dict[str, Any]]:
     """What `verify --backend` and `build` found on this machine, as it is kept."""
     from apdepth_deploy.runtime.engines.verdicts import all_kept
 
-    return [{**dataclasses.asdict(one), "in_words": str(one)} for one in all_kept()]
+    return [
+        {**dataclasses.asdict(one), "files": list(one.files), "in_words": str(one)}
+        for one in all_kept()
+    ]
 
 
 def _ability(needs: list[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import pytest
 from apdepth_deploy.cli import VERBS, main
 from apdepth_deploy.commands.doctor import examine
 from apdepth_deploy.console import table
+from apdepth_deploy.runtime.engines.verdicts import Place, Verdict, keep
 
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 Contents = Callable[[Path], dict[str, bytes]]
@@ -278,10 +279,17 @@ def test_a_parity_record_of_a_later_version_is_refused_in_words(
     assert main(["inspect", str(bundle), "--json"]) == 0
 
 
-def test_doctor_json_says_what_is_here_and_what_lacks(capsys: Text) -> None:
+def test_doctor_json_says_what_is_here_and_what_lacks(
+    capsys: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = Place("a GPU", "580.1", "11.2")
+    assert not keep(Verdict("tensorrt", "fused", "fp16", place, ("0" * 64,), stage="depth"))
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == examine()
+    (verdict,) = found["verdicts"]
+    assert "with tensorrt 11.2 on a GPU, driver 580.1: missed in stage" in verdict["in_words"]
     assert found["system"]["cores"] == len(os.sched_getaffinity(0))
     assert found["packages"]["onnxruntime"] and found["packages"]["torch"]
     abilities = {name: entry["ready"] for name, entry in found["abilities"].items()}

@@ -1,4 +1,4 @@
-"""``doctor``: what is here, what can run, and what lacks. More of TensorRT's in test_tensorrt.py."""
+"""``doctor``: what is here, what can run, what lacks. More of TensorRT's in test_tensorrt.py."""
 
 from __future__ import annotations
 

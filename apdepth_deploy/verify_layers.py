@@ -46,7 +46,7 @@ def bisect_backend(
         UsageError: bfloat16 alone. BackendError: a package is missing, or an engine refuses a
         graph's inner values. OutputError: the folder can't be written.
     """
-    from apdepth_deploy.runtime.bisection.search import engine_of, search
+    from apdepth_deploy.runtime.bisection import choose_tensorrt
 
     chains = [(verdict.backend, verdict.graph, verdict.precision) for verdict, _ in judged]
     if not (chains := [chain for chain in chains if chain[2] in _COMPARED]):
@@ -55,6 +55,9 @@ def bisect_backend(
     limits = {precision: least_decibels(precision) for precision in _COMPARED}
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    choose_tensorrt(chains[0][0])
+    from apdepth_deploy.runtime.bisection.search import engine_of, search
+
     findings = []
     for backend, kind, precision in [chain for chain in chains if chain in missed] or chains:
         engine = engine_of(backend, device)
@@ -62,9 +65,7 @@ def bisect_backend(
         for graph in bundle.chain_graphs(kind, precision):
             sister = sisters.get(graph.name)
             mean = THRESHOLDS[precision].mean_abs
-            finding = search(
-                bundle, graph, engine, sister, limits, mean, folder, reduce, progress
-            )
+            finding = search(bundle, graph, engine, sister, limits, mean, folder, reduce, progress)
             findings.append(finding)
             if finding.node:
                 return findings
@@ -81,23 +82,30 @@ def _sisters(bundle: Bundle, kind: str, precision: str, progress: Progress) -> d
     return {}
 
 
-def describe(findings: Sequence[Finding]) -> str:
-    """In words, with the command lines that show it."""
-    return "\n".join(line for finding in findings for line in _lines(finding))
+def describe(findings: Sequence[Finding], strayed: bool) -> str:
+    """In words, with the command lines that show it; ``strayed``: from the golden frames."""
+    lines = [line for finding in findings for line in _lines(finding)]
+    if strayed and not any(finding.node for finding in findings):
+        lines.append(
+            "note: it strays from the golden frames, and no layer departs: either what goes wrong "
+            "is how layers are run together, which stops when their values are asked for, or the "
+            "graphs of all precisions are wrong alike"
+        )
+    return "\n".join(lines)
 
 
 def _lines(finding: Finding) -> list[str]:
     lines = [f"{finding.graph}: compared {finding.compared}"]
     if finding.node:
         weight = finding.weight and f", {finding.weight}"
-        lines.append(
-            f"  departs in node {finding.node} ({finding.operator}, stage {finding.stage}{weight}): "
-            f"{finding.decibels:.1f} dB where {finding.limit:.1f} are asked ({finding.frame} frame)"
-        )
-        if finding.before is not None:
-            lines.append(f"  before it {finding.before:.1f} dB")
+        before = "" if finding.before is None else f"; before it {finding.before:.1f}"
+        asked = f"{finding.limit:.1f} asked{before}"
+        lines += [
+            f"  departs in stage {finding.stage}: {finding.node} ({finding.operator}{weight})",
+            f"  {finding.frame} frame: {finding.decibels:.1f} dB, {asked}",
+        ]
         if len(finding.between) > 1:
-            lines.append(f"  or in one of the nodes before it: {', '.join(finding.between[:-1])}")
+            lines.append(f"  or before it in one of {', '.join(finding.between[:-1])}")
     else:
         lines.append("  nothing departs")
     lines += ["  the golden frames:", f"    {finding.golden_line}"]

@@ -126,7 +126,7 @@ def _judge(
     else:
         print(parity_table(records))
         if findings:
-            print(describe(findings))
+            print(describe(findings, not all(record.passed for record in records)))
     raise_on_departure(findings)
     raise_on_miss(records)
 

@@ -14,6 +14,7 @@ from polygraphy.json import save_json
 
 from apdepth_deploy.bundle import Graph, axis_sizes
 from apdepth_deploy.bundle.golden import Golden
+from apdepth_deploy.errors import BackendError
 from apdepth_deploy.files import atomic_file
 
 from .runners import Engine, Shapes, polygraphy_errors
@@ -44,11 +45,10 @@ def frames_of(graph: Graph, golden: Sequence[Golden]) -> list[Frame]:
 
 
 def _frame(graph: Graph, name: str, golden: Sequence[Golden]) -> Frame:
-    tensors = [{"image": one.image, **one.results} for one in golden]
-    inputs, results = (
-        {t.name: np.stack([one[t.name] for one in tensors]) for t in infos}
-        for infos in (graph.inputs, graph.outputs)
-    )
+    tensors: list[Tensors] = [{"image": one.image, **one.results} for one in golden]
+    stacked = {key: np.stack([one[key] for one in tensors]) for key in tensors[0]}
+    inputs = {tensor.name: stacked[tensor.name] for tensor in graph.inputs}
+    results = {tensor.name: stacked[tensor.name] for tensor in graph.outputs}
     scales = {key: max(one.scales[key] for one in golden) for key in results}
     return Frame(name, inputs, results, scales)
 
@@ -88,6 +88,8 @@ def run_line(
 ) -> list[str]:
     """The words of ``polygraphy run``: exit code 0 where the engine gives these results.
 
+    Raises BackendError where a name isn't printable: Polygraphy writes them into a script.
+
     Args:
         criterion: ``mean_within`` or ``noise_within``; shapes: of a graph that takes a range.
     """
@@ -96,10 +98,13 @@ def run_line(
         for word, which in (("min", 0), ("opt", 1), ("max", 2)):
             ranges += [f"--trt-{word}-shapes"]
             ranges += [f"{name}:{list(three[which])}" for name, three in shapes.items()]
-    return [
+    words = [
         *("polygraphy", "run", str(graph), *engine.words, *ranges),
         *("--load-inputs", str(inputs), "--load-outputs", str(results), *criterion),
     ]
+    if not "".join(words).isprintable():
+        raise BackendError(f"Polygraphy would run a line break in a name as code: {words!r}")
+    return words
 
 
 def mean_within(limits: Mapping[str, float]) -> list[str]:

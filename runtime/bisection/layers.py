@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -45,7 +44,7 @@ class Layers:
     def size(self, value: str) -> int:
         """Its bytes."""
         kind = self._infos[value].type.tensor_type
-        return _BYTES[kind.elem_type] * math.prod(dim.dim_value or 1 for dim in kind.shape.dim)
+        return int(_BYTES[kind.elem_type] * math.prod(n.dim_value or 1 for n in kind.shape.dim))
 
     def node(self, value: str) -> onnx.NodeProto:
         """Which gives it."""
@@ -69,7 +68,7 @@ class Layers:
         return [name for name in needed if name in known or name not in self._maker]
 
     def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
-        """The nodes that make it from what is ``before`` it, in their order; its own is the last."""
+        """The nodes that make it from what is ``before`` it, in their order: its own is last."""
         needed = self._needed(self._inputs_of(value), known)
         made = {name for name in needed if name in self._maker and name not in known} | {value}
         return [node for node in self.nodes if made.intersection(node.output)]
@@ -105,7 +104,9 @@ class Layers:
         for node in self.nodes:
             weight = self._weights.get(node.input[1]) if len(node.input) > 1 else None
             if node.op_type in _WEIGHTED and weight is not None and node.output[0] in self.values:
-                shape = [d.dim_value for d in self._infos[node.output[0]].type.tensor_type.shape.dim]
+                shape = [
+                    d.dim_value for d in self._infos[node.output[0]].type.tensor_type.shape.dim
+                ]
                 look = (node.op_type, self.weight(node), *weight.dims, "->", *shape)
                 found.append((node.output[0], look))
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,9 @@ from .departure import Departure, Side, decibels
 from .frames import Array, Tensors, noise_within, run_line, write_inputs, write_results
 from .runners import Engine, polygraphy_errors
 
-_POLYGRAPHY = (sys.executable, "-c", "import sys; from polygraphy.tools import main; main()")
+#: The tool, with this Python's packages; the graph that it tries, in the folder where it runs.
+POLYGRAPHY = (sys.executable, "-c", "import sys; from polygraphy.tools import main; main()")
+TRIAL = "trial.onnx"
 
 
 class Reduced(NamedTuple):
@@ -38,53 +41,68 @@ def reduce_to(folder: Path, subject: Side, reference: Side, found: Departure) ->
 
     Raises BackendError where only the whole graph departs.
     """
-    given = subject if subject.layers is not reference.layers else reference
-    expected = reference.values([found.counterpart], [found.frame.inputs])[0][found.counterpart]
-    right = _values(given, list(found.before), found.frame.inputs)
-    name = found.value
-    model = subject.layers.part(right, name, given.values([name], [found.frame.inputs])[0][name])
-    path = folder / "reduced.onnx"
+    same_graph = subject.layers is reference.layers
+    given = reference if same_graph else subject
+    name, feed = found.value, found.frame.inputs
+    expected = reference.values([found.counterpart], [feed])[0][found.counterpart]
+    right = _values(given, list(found.before), feed)
+    path, inputs = folder / "reduced.onnx", folder / "reduced.inputs.json"
     with atomic_file(path) as temporary:
-        onnx.save(model, temporary)
+        shown = given.values([name], [feed])[0][name]
+        onnx.save(subject.layers.part(right, name, shown), temporary)
     results = write_results(folder / "reduced.results.json", [{name: expected}], reference.label)
-    inputs = folder / "reduced.inputs.json"
-    line = run_line(subject.engine, path, inputs, results, noise_within(found.limit))
-    if not _departs(subject.engine, path, right, name, expected, found.limit):
-        if given is subject:
-            raise BackendError(f"{name} departs in the whole graph only: nothing could be reduced")
-        known = subject.layers.upstream(name)
-        right = _values(reference, known, found.frame.inputs)
-        with tempfile.TemporaryDirectory(prefix="apdepth-") as scratch:
-            whole = Path(scratch) / "whole.onnx"
-            part = subject.layers.part(found.frame.inputs, name, expected)
-            onnx.save(part, whole, save_as_external_data=True, location="whole.data")
-            debug_reduce(whole, write_inputs(inputs, [right]), line, path)
-        if not _departs(subject.engine, path, right, name, expected, found.limit):
-            raise BackendError(f"{name} departs in the whole graph only: nothing could be reduced")
-    nodes = onnx.load(path).graph
-    write_inputs(inputs, [{one.name: right[one.name] for one in nodes.input}])
-    return Reduced(path, len(nodes.node), line)
+    criterion = noise_within(found.limit)
+    departs = _departs(subject.engine, path, right, name, expected, found.limit)
+    if not departs and same_graph:
+        right = _values(reference, subject.layers.upstream(name), feed)
+        write_inputs(inputs, [right])
+        trial = run_line(
+            subject.engine, Path(TRIAL), inputs.absolute(), results.absolute(), criterion
+        )
+        whole = subject.layers.part(feed, name, expected)
+        debug_reduce(whole, inputs, [*POLYGRAPHY, *trial[1:]], path, subject.engine.variables)
+        departs = _departs(subject.engine, path, right, name, expected, found.limit)
+    if not departs:
+        raise BackendError(f"{name} departs in the whole graph only: nothing could be reduced")
+    graph = onnx.load(path).graph
+    write_inputs(inputs, [{one.name: right[one.name] for one in graph.input}])
+    line = run_line(subject.engine, path, inputs, results, criterion)
+    return Reduced(path, len(graph.node), line)
 
 
-def debug_reduce(whole: Path, inputs: Path, check: Sequence[str], target: Path) -> None:
-    """``polygraphy debug reduce``: the graph's last inputs from which its output still departs.
+def debug_reduce(
+    whole: onnx.ModelProto,
+    inputs: Path,
+    check: Sequence[str],
+    target: Path,
+    variables: Mapping[str, str],
+) -> None:
+    """``polygraphy debug reduce``: the latest inputs from which a graph's output still departs.
 
     Args:
-        inputs: every value that may become an input; check: the words of ``polygraphy run`` on
-            ``target``, which then holds the smallest graph.
+        inputs: every value that may become an input, for ``--load-inputs``.
+        check: a command that judges ``trial.onnx``, in the folder that it is run in, and where
+            that departs prints "Pass Rate: 0.00%", as ``polygraphy run`` does.
+        target: where the smallest graph goes; variables: added to the environment.
 
     Raises BackendError where the tool fails.
     """
-    trial = whole.with_name("trial.onnx")
-    words = [str(trial) if word == str(target) else word for word in check]
-    command = [
-        *(*_POLYGRAPHY, "debug", "reduce", str(whole), "--output", str(target)),
-        *("--no-reduce-outputs", "--load-inputs", str(inputs), "--iter-artifact", str(trial)),
-        *("--fail-regex", "FAILED", "--check", *_POLYGRAPHY, *words[1:]),
-    ]
-    done = subprocess.run(command, cwd=whole.parent, capture_output=True, text=True)  # noqa: S603
+    with tempfile.TemporaryDirectory(prefix="apdepth-") as folder:
+        path = Path(folder) / "whole.onnx"
+        onnx.save(whole, path, save_as_external_data=True, location="whole.data")
+        command = [
+            *(*POLYGRAPHY, "debug", "reduce", str(path), "--output", str(target.absolute())),
+            *("--no-reduce-outputs", "--load-inputs", str(inputs.absolute())),
+            *("--iter-artifact", str(path.with_name(TRIAL))),
+            *("--fail-regex", r"Pass Rate: 0\.00%", "--check", *check),
+        ]
+        env = {**os.environ, **variables}
+        done = subprocess.run(  # noqa: S603
+            command, cwd=folder, capture_output=True, text=True, env=env
+        )
     if done.returncode != 0 or not target.exists():
-        raise BackendError(f"polygraphy debug reduce failed: {' '.join(done.stderr.split())[-300:]}")
+        words = " ".join((done.stderr or done.stdout).split())[-300:]
+        raise BackendError(f"polygraphy debug reduce failed: {words}")
 
 
 def _values(side: Side, names: Sequence[str], inputs: Tensors) -> Tensors:
@@ -93,9 +111,17 @@ def _values(side: Side, names: Sequence[str], inputs: Tensors) -> Tensors:
 
 
 def _departs(
-    engine: Engine, path: Path, inputs: Mapping[str, Array], name: str, expected: Array, limit: float
+    engine: Engine,
+    path: Path,
+    inputs: Mapping[str, Array],
+    name: str,
+    expected: Array,
+    limit: float,
 ) -> bool:
     feed = {one.name: inputs[one.name] for one in onnx.load(path).graph.input}
-    with polygraphy_errors(f"{path.name} on {engine.label}"), engine.runner(path, [name], {}) as run:
+    with (
+        polygraphy_errors(f"{path.name} on {engine.label}"),
+        engine.runner(path, [name], {}) as run,
+    ):
         found = run.infer(feed)
     return not decibels({name: expected}, found).get(name, limit) >= limit

@@ -12,24 +12,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from polygraphy import mod
 from polygraphy.backend.base import BaseRunner
 from polygraphy.common import TensorMetadata
 from polygraphy.exception import PolygraphyException
 from polygraphy.logger import G_LOGGER
 
 from apdepth_deploy.errors import BackendError
-from apdepth_deploy.machine.tensorrt import load_tensorrt
 from apdepth_deploy.machine.telemetry import import_onnxruntime
+from apdepth_deploy.machine.tensorrt import load_tensorrt
 
 from ..engines.chain import one_line
 from ..engines.openvino_backend import settings_for
 from ..engines.openvino_compile import core
+from . import RTX_SWITCH
 
 #: {input: its smallest, usual and largest shape}.
 Shapes = Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]
-#: What makes Polygraphy take TensorRT for RTX.
-_RTX_SWITCH = "POLYGRAPHY_USE_TENSORRT_RTX"
 
 
 @contextmanager
@@ -68,7 +66,7 @@ class Engine(NamedTuple):
     @property
     def variables(self) -> dict[str, str]:
         """What has to be in the environment for that."""
-        return {_RTX_SWITCH: "1"} if self.backend == "tensorrt-rtx" else {}
+        return {RTX_SWITCH: "1"} if self.backend == "tensorrt-rtx" else {}
 
     def runner(self, path: Path, outputs: Sequence[str], shapes: Shapes) -> Any:
         """A graph file on it, giving ``outputs``: to be used in a ``with`` block."""
@@ -143,14 +141,18 @@ def _onnxruntime(path: Path, outputs: Sequence[str], device: str) -> Any:
 def _tensorrt(target: str, path: Path, outputs: Sequence[str], shapes: Shapes) -> Any:
     from polygraphy import config
     from polygraphy.backend import trt
+    from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
-    config.USE_TENSORRT_RTX = target == "tensorrt-rtx"  # else what the environment says
+    rtx = target == "tensorrt-rtx"
+    if rtx != config.USE_TENSORRT_RTX:
+        raise BackendError(f"Polygraphy has another TensorRT in this process: set {RTX_SWITCH}")
+    create_config = CreateConfigRTX if rtx else trt.CreateConfig
     profile = trt.Profile()
     for name, (smallest, usual, largest) in shapes.items():
         profile.add(name, smallest, usual, largest)
     network = trt.NetworkFromOnnxPath(str(path), strongly_typed=_has_typed_flag(target))
     marked = trt.ModifyNetworkOutputs(network, list(outputs))
-    return trt.TrtRunner(trt.EngineFromNetwork(marked, trt.CreateConfig(profiles=[profile])))
+    return trt.TrtRunner(trt.EngineFromNetwork(marked, create_config(profiles=[profile])))
 
 
 def _has_typed_flag(target: str) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from apdepth_deploy.bundle import Bundle, Graph
 from apdepth_deploy.bundle.golden import read_golden
-from apdepth_deploy.errors import BackendError
+from apdepth_deploy.bundle.onnx_file import check_weights
+from apdepth_deploy.errors import BackendError, UsageError
 from apdepth_deploy.machine.devices import nvidia_gpus
 
 from ..engines.onnxruntime_backend import has_cuda
@@ -66,7 +67,8 @@ class Finding:
 
 
 def engine_of(backend: str, device: str) -> Engine:
-    """Where a backend's layers run. Raises BackendError where a package is missing."""
+    """Where a backend's layers run. Raises BackendError where a package is missing,
+    UsageError for another GPU than the first."""
     missing = [module.replace("_", "-") for module in _NEEDED if not is_installed(module)]
     if missing:
         raise BackendError(f"layers are compared with Polygraphy: pip install {' '.join(missing)}")
@@ -75,6 +77,11 @@ def engine_of(backend: str, device: str) -> Engine:
         return Engine(backend, "cuda" if cuda else "cpu")
     if backend == "openvino":
         return Engine(backend, "cpu")
+    if device not in ("auto", "cuda", "cuda:0"):
+        raise UsageError(
+            f"Polygraphy runs on the first GPU, not on {device}: use --device cuda and set "
+            f"CUDA_VISIBLE_DEVICES={device.partition(':')[2]}"
+        )
     return Engine(backend, nvidia_gpus()[0]["name"] if nvidia_gpus() else "cuda")
 
 
@@ -96,6 +103,10 @@ def search(
         sister: the graph in another precision, known to be right.
         limits: the least dB allowed, by precision; mean_limit: see ``verify.Threshold``.
     """
+    for one in (graph, sister) if sister else (graph,):
+        bundle.check_hash(one.file)
+        bundle.check_hash(one.data)
+        check_weights(bundle.path(one.file), bundle.path(one.data))
     frames = frames_of(graph, read_golden(bundle))
     shapes = shapes_of(graph)
     sizes = {name: value.shape for name, value in frames[-1].inputs.items()}
@@ -162,5 +173,3 @@ def _tell(finding: Finding, ours: Side, right: Side, found: Departure, folder: P
         ours.shapes,
     )
     finding.node_line = as_typed(ours.engine, line)
-
-

@@ -1,4 +1,4 @@
-"""`verify --bisect`: the layer that departs, and the smallest graph that does, by real Polygraphy."""
+"""`verify --bisect`: the layer that departs and the smallest graph that does, by Polygraphy."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_weight_of_the_unet_off_by_5_percent_is_found_and_shown(
 
 def test_in_a_fused_graph_the_stage_is_named_too(copied: Path, capsys: Text) -> None:
     scale(copied, "fused.fp16", CONV, 1.05)
-    words = ["--backend", "openvino", "--precision", "fp16", "--graph", "fused"]
+    words = ["--backend", "onnxruntime", "--precision", "fp16", "--graph", "fused"]
     code, (finding,) = bisected(copied, capsys, *words)
     assert (code, finding["stage"]) == (1, "unet")
     assert finding["weight"] == CONV.removeprefix("model.")
@@ -249,5 +249,5 @@ def test_wrong_use_is_said(micro_bundle: Path, capsys: Text, words: list[str], s
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "is_installed", lambda module: module != "onnx_graphsurgeon")
-    with pytest.raises(BackendError, match="pip install onnx-graphsurgeon$"):
+    with pytest.raises(BackendError, match=r"pip install onnx-graphsurgeon$"):
         search.engine_of("openvino", "auto")

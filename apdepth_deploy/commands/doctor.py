@@ -43,6 +43,10 @@ _PACKAGES = (
     "cuda-core",
     "cuda-bindings",
     "nvidia-ml-py",
+    "av",
+    "rerun-sdk",
+    "fastapi",
+    "uvicorn",
 )
 _EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 
@@ -59,7 +63,8 @@ def doctor(
 
 
 def examine() -> dict[str, Any]:
-    """{"system", "packages", "gpus", "verdicts", "abilities": {name: {"ready", "needs"}}}."""
+    """{"system", "packages", "gpus", "verdicts", "warnings", "abilities"}; an ability is
+    {"ready", "needs"}."""
     packages = {name: version(name) for name in _PACKAGES}
     providers = _ort_providers()
     gpus = nvidia_gpus()
@@ -72,6 +77,7 @@ def examine() -> dict[str, Any]:
         "packages": packages,
         "gpus": gpus,
         "verdicts": _verdicts(),
+        "warnings": _reports(gpus),
         "abilities": {
             "export": _export_ability(packages),
             "onnxruntime on cpu": _ability(
@@ -81,6 +87,9 @@ def examine() -> dict[str, Any]:
             "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
             "torch": _export_ability(packages),
             **_tensorrt_abilities(gpus),
+            "videos and cameras": _ability(_needs_module("av", "video")),
+            "rerun": _ability(_needs_module("rerun", "rerun")),
+            "serve": _ability(_needs_module("fastapi", "serve")),
         },
     }
 
@@ -121,7 +130,7 @@ def _tensorrt_abilities(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     no_gpu = _gpu_needs(gpus)
     abilities = {}
     for target, (_, extra, _) in TARGETS.items():
-        needs = _tensorrt_needs(target, extra, here)
+        needs = _tensorrt_needs(target, extra)
         gpu_to_build = no_gpu if target == "tensorrt" else []  # it tunes on the GPU itself
         onnx = _needs_module("onnx", "export")
         abilities[f"build for {target}"] = _ability(needs + onnx + gpu_to_build)
@@ -131,15 +140,25 @@ def _tensorrt_abilities(gpus: list[dict[str, Any]]) -> dict[str, Any]:
     return abilities
 
 
-def _tensorrt_needs(target: str, extra: str, here: tuple[str, ...]) -> list[str]:
-    """What lacks before this TensorRT can be used at all; ``here``: compute capabilities."""
+def _reports(gpus: list[dict[str, Any]]) -> list[str]:
+    """What is known of the TensorRT here, on the GPUs here."""
+    here = tuple(gpu["compute_capability"] for gpu in gpus)
+    usable = [
+        target for target, (_, extra, _) in TARGETS.items() if not _tensorrt_needs(target, extra)
+    ]
+    found = [known_bad(target, load_tensorrt(target).__version__, here) for target in usable]
+    return [report for report in found if report is not None]
+
+
+def _tensorrt_needs(target: str, extra: str) -> list[str]:
+    """What lacks before this TensorRT can be used at all."""
     if not installed(target):
         return [f"pip install 'apdepth-deploy[{extra}]'"]
     try:
-        bad = known_bad(target, load_tensorrt(target).__version__, here)
+        load_tensorrt(target)
     except BackendError as error:
         return [str(error)]
-    return [f"another version: {bad}"] if bad else []
+    return []
 
 
 def _unfit(here: tuple[str, ...]) -> list[str]:
@@ -184,5 +203,6 @@ def _describe(found: dict[str, Any]) -> list[str]:
         "",
         *[f"{name}: {state}" for name, state in abilities],
         "",
+        *[f"warning: {line}" for line in found["warnings"]],
         *([f"verified: {one['in_words']}" for one in found["verdicts"]] or [_NOTHING_VERIFIED]),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import platform as _platform
@@ -47,20 +48,91 @@ def rtx_capabilities(trt: ModuleType) -> list[str]:
     return [f"{name[2:-1]}.{name[-1]}" for name in sorted(names, key=lambda name: int(name[2:]))]
 
 
-def known_bad(target: str, version: str, capabilities: tuple[str, ...] = ()) -> str | None:
-    """What is known to go wrong, silently, with a version on a GPU; None where nothing is.
+@dataclasses.dataclass(frozen=True)
+class Wrong:
+    """A report of silently wrong results.
 
-    Sources: NVIDIA/TensorRT issues 4419, 4723, 4742 (ViT output wrong on 10.3 to 10.7) and 4837
-    (half-precision fused attention wrong on compute capability 12.0, seen up to 10.16.1).
+    Attributes:
+        first, last: (major, minor) of the versions it was seen in, and what lies between.
+        capabilities: GPUs it was seen on; () where the report doesn't tie it to some.
+        what: which results; source: the report.
+    """
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    capabilities: tuple[str, ...]
+    what: str
+    source: str
+
+
+#: Of standard TensorRT, for what our graphs are made of. Its twin: ``runtime/cpp/src/choice.cpp``.
+WRONG = (
+    Wrong(
+        (10, 3),
+        (10, 7),
+        (),
+        "vision transformers and plain attention",
+        "NVIDIA/TensorRT#4723, #4742, #4419, #4333, #4328",
+    ),
+    Wrong((10, 0), (10, 8), ("8.9",), "a U-Net, NaN", "NVIDIA/TensorRT#4351"),
+    Wrong((10, 13), (10, 13), (), "group normalisation", "NVIDIA/TensorRT#4741"),
+    Wrong(
+        (10, 0),
+        (10, 16),
+        ("12.0",),
+        "fused attention in half precision",
+        "NVIDIA/TensorRT#4837, #4748, #4780",
+    ),
+    Wrong(
+        (10, 14),
+        (11, 1),
+        ("12.0",),
+        "an encoder with attention, in fp32 too",
+        "NVIDIA/TensorRT#4822",
+    ),
+    Wrong(
+        (10, 11),
+        (11, 1),
+        ("8.9", "12.0"),
+        "a transformer for batches above 1, in every precision",
+        "NVIDIA/TensorRT#4853",
+    ),
+    Wrong((11, 1), (11, 1), ("8.9", "12.0"), "a transformer in fp32", "NVIDIA/TensorRT#4813"),
+    Wrong((11, 1), (11, 2), (), "a cubic resize", "NVIDIA/TensorRT#4846"),
+    Wrong(
+        (11, 2),
+        (11, 2),
+        (),
+        "a convolution with a residual from a concatenation, in fp16",
+        "NVIDIA/TensorRT#4854",
+    ),
+    Wrong(
+        (11, 2),
+        (11, 2),
+        (),
+        "what is scaled by its own minimum and maximum",
+        "rerun-io/examples-monorepo#87, #88",
+    ),
+)
+
+
+def known_bad(target: str, version: str, capabilities: tuple[str, ...] = ()) -> str | None:
+    """Which results of a version were reported to be silently wrong on such GPUs; None: none.
+
+    That is no praise for the others: only ``verify`` on the GPU itself tells.
     """
     if target != "tensorrt":
         return None
-    major, minor = (int(part) for part in version.split(".")[:2])
-    if major == 10 and 3 <= minor <= 7:
-        return f"TensorRT {version} gives wrong results for vision transformers: use 10.8 or later"
-    if major == 10 and minor <= 16 and "12.0" in capabilities:
-        return (
-            f"TensorRT {version} can give wrong attention in fp16 and bf16 on compute capability "
-            "12.0: use 11 or later, or TensorRT for RTX"
-        )
-    return None
+    number = tuple(int(part) for part in version.split(".")[:2])
+    found = [
+        f"{one.what} ({one.source})"
+        for one in WRONG
+        if one.first <= number <= one.last
+        and (not one.capabilities or set(one.capabilities) & set(capabilities))
+    ]
+    if not found:
+        return None
+    return (
+        f"TensorRT {version} was reported to give wrong results: {'; '.join(found)}. Verify here: "
+        "`apdepth-deploy verify BUNDLE --backend tensorrt`"
+    )

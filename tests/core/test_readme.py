@@ -94,6 +94,7 @@ def workplace(tmp_path_factory, micro_spec, write_hypersim):
 def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys):
     """In this process, which has loaded PyTorch; `make demo` starts the program itself."""
     monkeypatch.chdir(workplace)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(ROOT / "out" / "tests" / "cache"))
     commands = readme_commands()
     assert {words[1] for words in commands} == set(VERBS)
     for words in commands:

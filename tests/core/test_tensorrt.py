@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ import pytest
 from apdepth_deploy.commands import doctor
 from apdepth_deploy.errors import BackendError
 from apdepth_deploy.machine import tensorrt
-from apdepth_deploy.machine.tensorrt import known_bad, load_tensorrt, platform, rtx_capabilities
+from apdepth_deploy.machine.tensorrt import (
+    WRONG,
+    known_bad,
+    load_tensorrt,
+    platform,
+    rtx_capabilities,
+)
 
 NO_TENSORRT = "pip install 'apdepth-deploy[tensorrt]'"
 
@@ -18,12 +25,16 @@ NO_TENSORRT = "pip install 'apdepth-deploy[tensorrt]'"
 @pytest.mark.parametrize(
     ("version", "capabilities", "reason"),
     [
-        ("10.2.0", ("8.9",), None),
-        ("10.3.0", ("8.9",), "wrong results for vision transformers: use 10.8 or later"),
-        ("10.7.0.23", (), "wrong results for vision transformers"),
-        ("10.8.0", ("8.9",), None),
-        ("10.16.1", ("12.0",), "wrong attention in fp16 and bf16 on compute capability 12.0"),
-        ("10.16.1", ("8.6", "8.9"), None),
+        ("10.2.0", ("8.6",), None),
+        ("10.3.0", ("8.6",), "wrong results: vision transformers and plain attention (NVIDIA/Ten"),
+        ("10.7.0.23", (), "vision transformers"),
+        ("10.8.0", ("8.6",), None),
+        ("10.8.0", ("8.6", "8.9"), "a U-Net, NaN (NVIDIA/TensorRT#4351)"),
+        ("10.16.1", ("12.0",), "fused attention in half precision (NVIDIA/TensorRT#4837, "),
+        ("10.16.1", ("12.0",), "#4780); an encoder with attention, in fp32 too (NVIDIA"),
+        ("10.16.1", ("8.6",), None),
+        ("11.1.0.106", ("8.9",), "for batches above 1, in every precision (NVIDIA/TensorRT#4853)"),
+        ("11.2.1", ("8.6",), "its own minimum and maximum (rerun-io/examples-monorepo#87, #88)"),
         ("11.4.0", ("12.0",), None),
     ],
 )
@@ -32,7 +43,18 @@ def test_versions_that_are_silently_wrong(
 ) -> None:
     found = known_bad("tensorrt", version, capabilities)
     assert (found is None) if reason is None else (found is not None and reason in found)
+    assert found is None or found.endswith("`apdepth-deploy verify BUNDLE --backend tensorrt`")
     assert known_bad("tensorrt-rtx", version, capabilities) is None
+
+
+def test_c_plus_plus_has_the_same_reports() -> None:
+    source = Path(__file__).parents[2] / "runtime" / "cpp" / "src" / "choice.cpp"
+    text = " ".join(source.read_text(encoding="utf-8").split())
+    for one in WRONG:
+        (first, last), gpus = (one.first, one.last), ", ".join(f'"{c}"' for c in one.capabilities)
+        versions = f"{{{first[0]}, {first[1]}}}, {{{last[0]}, {last[1]}}}"
+        assert f'{{{versions}, {{{gpus}}}, "{one.what}", "{one.source}"}}' in text
+    assert text.count("TensorRT#") + text.count("monorepo#") == len(WRONG)
 
 
 def test_the_real_library_names_its_gpus() -> None:
@@ -100,7 +122,8 @@ def test_doctor_knows_versions_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -
     old = types.SimpleNamespace(__version__="10.5.0")
     monkeypatch.setattr(doctor, "installed", lambda target: target == "tensorrt")
     monkeypatch.setattr(doctor, "load_tensorrt", lambda target: old)
-    here = abilities(monkeypatch, "8.9")
-    (need,) = here["run tensorrt"]
-    assert need.startswith("another version: TensorRT 10.5.0 gives wrong results")
-    assert here["build for tensorrt"] == [need]
+    assert abilities(monkeypatch, "8.9")["run tensorrt"] == []
+    found = doctor.examine()
+    (warning,) = found["warnings"]
+    assert warning == known_bad("tensorrt", "10.5.0", ("8.9",))
+    assert f"warning: {warning}" in doctor._describe(found)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <utility>
 
 #include "python_text.hpp"
 
@@ -34,6 +35,50 @@ std::string sm(std::string capability) {
     capability.erase(std::remove(capability.begin(), capability.end(), '.'), capability.end());
     return "sm" + capability;
 }
+
+// Reports of silently wrong results: the twin of machine/tensorrt.py's.
+struct Wrong {
+    std::pair<int, int> first, last;
+    Words capabilities;
+    const char *what, *source;
+};
+
+const std::vector<Wrong> kWrong = {
+    {{10, 3},
+     {10, 7},
+     {},
+     "vision transformers and plain attention",
+     "NVIDIA/TensorRT#4723, #4742, #4419, #4333, #4328"},
+    {{10, 0}, {10, 8}, {"8.9"}, "a U-Net, NaN", "NVIDIA/TensorRT#4351"},
+    {{10, 13}, {10, 13}, {}, "group normalisation", "NVIDIA/TensorRT#4741"},
+    {{10, 0},
+     {10, 16},
+     {"12.0"},
+     "fused attention in half precision",
+     "NVIDIA/TensorRT#4837, #4748, #4780"},
+    {{10, 14},
+     {11, 1},
+     {"12.0"},
+     "an encoder with attention, in fp32 too",
+     "NVIDIA/TensorRT#4822"},
+    {{10, 11},
+     {11, 1},
+     {"8.9", "12.0"},
+     "a transformer for batches above 1, in every precision",
+     "NVIDIA/TensorRT#4853"},
+    {{11, 1}, {11, 1}, {"8.9", "12.0"}, "a transformer in fp32", "NVIDIA/TensorRT#4813"},
+    {{11, 1}, {11, 2}, {}, "a cubic resize", "NVIDIA/TensorRT#4846"},
+    {{11, 2},
+     {11, 2},
+     {},
+     "a convolution with a residual from a concatenation, in fp16",
+     "NVIDIA/TensorRT#4854"},
+    {{11, 2},
+     {11, 2},
+     {},
+     "what is scaled by its own minimum and maximum",
+     "rerun-io/examples-monorepo#87, #88"},
+};
 
 // Whether TensorRT for RTX runs on GPUs of a compute capability: the twin of machine/gpus.py's.
 bool rtx_supports(const std::string &capability) {
@@ -170,16 +215,20 @@ void check_plan_hash(const Bundle &bundle, const Choice &choice) {
 std::string known_bad(const std::string &target, const std::string &version,
                       const std::string &capability) {
     int major = 0, minor = 0;
-    const bool numbered = std::sscanf(version.c_str(), "%d.%d", &major, &minor) == 2;
-    if (target != "tensorrt" || !numbered || major != 10) return {};
-    if (3 <= minor && minor <= 7)
-        return "TensorRT " + version +
-               " gives wrong results for vision transformers: use 10.8 or later";
-    if (minor <= 16 && capability == "12.0")
-        return "TensorRT " + version +
-               " can give wrong attention in fp16 and bf16 on compute capability 12.0: use 11 or "
-               "later, or TensorRT for RTX";
-    return {};
+    if (target != "tensorrt" || std::sscanf(version.c_str(), "%d.%d", &major, &minor) != 2)
+        return {};
+    const std::pair<int, int> number{major, minor};
+    std::string found;
+    for (const Wrong &one : kWrong) {
+        const Words &seen = one.capabilities;
+        const bool here =
+            seen.empty() || std::find(seen.begin(), seen.end(), capability) != seen.end();
+        if (!here || number < one.first || one.last < number) continue;
+        found += std::string(found.empty() ? "" : "; ") + one.what + " (" + one.source + ")";
+    }
+    if (found.empty()) return {};
+    return "TensorRT " + version + " was reported to give wrong results: " + found +
+           ". Verify here: `apdepth-deploy verify BUNDLE --backend tensorrt`";
 }
 
 }  // namespace apdepth::detail

@@ -103,10 +103,13 @@ void an_engine_is_chosen_or_refused_in_words() {
 }
 
 void known_faults_are_told() {
-    CHECK_TEXT(known_bad("tensorrt", "10.5.0", "8.9"), "use 10.8 or later");
-    CHECK_TEXT(known_bad("tensorrt", "10.16.1", "12.0"), "use 11 or later");
-    CHECK(known_bad("tensorrt", "10.16.1", "8.9").empty());
-    CHECK(known_bad("tensorrt", "11.1.0", "12.0").empty());
+    CHECK_TEXT(known_bad("tensorrt", "10.5.0", "8.6"),
+               "TensorRT 10.5.0 was reported to give wrong results: vision transformers and plain "
+               "attention (NVIDIA/TensorRT#4723, #4742, #4419, #4333, #4328). Verify here: "
+               "`apdepth-deploy verify BUNDLE --backend tensorrt`");
+    CHECK_TEXT(known_bad("tensorrt", "10.5.0", "8.9"), "#4328); a U-Net, NaN (");
+    CHECK(known_bad("tensorrt", "10.16.1", "8.6").empty());
+    CHECK(known_bad("tensorrt", "11.3.0", "12.0").empty());
     CHECK(known_bad("tensorrt-rtx", "1.7.1", "12.0").empty());
 }
 

@@ -59,7 +59,7 @@ def test_the_newest_tensorrt_is_chosen_and_known_faults_are_told(
     folder = with_engines(micro_bundle, "tensorrt", "10.10.0", "12.0")
     choice = choose(Bundle.open(with_engines(folder, "tensorrt", "10.9.0", "12.0")), Wanted())
     assert {engine.version for engine in choice.engines} == {"10.10.0"}
-    assert "can give wrong attention" in choice.notes[1]
+    assert "wrong results: fused attention in half precision" in choice.notes[1]
 
 
 def test_rtx_engines_are_not_taken_for_tensorrt(

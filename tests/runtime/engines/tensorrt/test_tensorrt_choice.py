@@ -158,7 +158,7 @@ def test_a_known_bad_version_is_a_warning(
     standard_gpu.trt.__version__ = "10.5.0"
     folder = add_engines(mean_bundle(1, 32, 48), target="tensorrt", version="10.5.0")
     warning, _ = load(folder, "tensorrt").warnings
-    assert "10.5.0 gives wrong results for vision transformers" in warning
+    assert "10.5.0 was reported to give wrong results: vision transformers" in warning
 
 
 def test_where_rtx_never_runs_the_way_out_is_tensorrt(

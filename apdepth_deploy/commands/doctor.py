@@ -37,6 +37,7 @@ _PACKAGES = (
     "transformers",
     "onnx",
     "onnxscript",
+    "polygraphy",
     "tensorrt-rtx-cu12",
     "tensorrt",
     "cuda-core",

@@ -27,11 +27,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "infer": ("apdepth_deploy.runtime.infer.command", "Depth from pictures."),
     "points": ("apdepth_deploy.runtime.points.command", "Points in space from pictures."),
     "live": ("apdepth_deploy.runtime.live.command", "Depth of a camera or a stream, as it comes."),
+    "ros": ("apdepth_deploy.runtime.ros.command", "Depth of a camera's images, as a ROS 2 node."),
     "profile": (
         "apdepth_deploy.runtime.profiling.command",
         "Measure latency, stages, layers, memory and the roofline.",
     ),
     "serve": ("apdepth_deploy.runtime.serve.command", "Depth over HTTP, and a page to try it."),
+    "web": (
+        "apdepth_deploy.runtime.web.command",
+        "Write a static page that runs the graph in the browser.",
+    ),
     "triton": (
         "apdepth_deploy.runtime.triton.command",
         "Write a model repository for NVIDIA Triton Inference Server.",

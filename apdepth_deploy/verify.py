@@ -198,23 +198,24 @@ def verify_backend(
     device: str = "auto",
     precision: str | None = None,
     progress: Progress = lambda message: None,
+    graph: str | None = None,
 ) -> list[tuple[Verdict, list[Record]]]:
     """Compare every chain that a backend runs here with the golden frames, without torch.
 
     The verdicts are kept on this machine, for ``load`` and ``doctor``.
 
     Args:
-        backend, device: as for ``load``; precision: that one alone.
+        backend, device: as for ``load``; precision, graph: that one alone.
 
     Raises:
-        BundleError: no golden frames, or a damaged file. UsageError: an unknown backend, device or
-        precision. BackendError: the backend runs no chain of the bundle here.
+        BundleError: no golden frames, or a damaged file. UsageError: an unknown backend, device,
+        precision or graph. BackendError: the backend runs no chain of the bundle here.
     """
     from apdepth_deploy.runtime.engines.verdicts import keep
     from apdepth_deploy.runtime.judging import golden_runs
 
     judged = []
-    for begun, runs in golden_runs(bundle, backend, device, precision, progress):
+    for begun, runs in golden_runs(bundle, backend, device, precision, progress, graph):
         key = begun.graph, begun.precision, backend
         records = [
             compare(run.expected, run.found, (*key, run.frame, run.stage), run.scale)

@@ -5,6 +5,7 @@ Knows nothing about thresholds (``apdepth_deploy.verify``), nor how a file holds
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -46,7 +47,12 @@ class Run(NamedTuple):
 
 
 def golden_runs(
-    bundle: Bundle, backend: str, device: str, precision: str | None, progress: Progress
+    bundle: Bundle,
+    backend: str,
+    device: str,
+    precision: str | None,
+    progress: Progress,
+    graph: str | None = None,
 ) -> Iterator[tuple[Verdict, Iterator[Run]]]:
     """(what runs where, with ``stage`` still "", its runs) of each chain that the backend takes.
 
@@ -54,10 +60,11 @@ def golden_runs(
     """
     if backend not in JUDGED:
         raise UsageError(f"can't judge backend {backend!r}: choose one of {', '.join(JUDGED)}")
-    check_names(backend, Wanted(precision, device=device))
+    wanted = Wanted(precision, graph, device)
+    check_names(backend, wanted)
     golden = read_golden(bundle)
     folder = str(bundle.folder.absolute())
-    for kind, chain in _chains(bundle, backend, device, precision, progress):
+    for kind, chain in _chains(bundle, backend, wanted, progress):
         with closing(chain):
             progress(f"comparing {kind}.{chain.precision} with the golden frames")
             files = hashes(bundle, chain.files)
@@ -66,17 +73,19 @@ def golden_runs(
 
 
 def _chains(
-    bundle: Bundle, backend: str, device: str, precision: str | None, progress: Progress
+    bundle: Bundle, backend: str, wanted: Wanted, progress: Progress
 ) -> Iterator[tuple[str, Chain]]:
     """(kind, opened) one after the other; what the backend doesn't run is told. Raises BackendError
     where that is all of them."""
     refused: list[BackendError] = []
     opened = 0
-    asked = [(k, p) for k, p in bundle.chains if precision in (None, p)]
+    precision = wanted.precision
+    chains = [chain for chain in bundle.chains if wanted.graph in (None, chain[0])]
+    asked = [chain for chain in chains if precision in (None, chain[1])]
     if precision is not None and not asked:  # an arithmetic, not a graph's: the backend decides
-        asked = [(kind, precision) for kind in dict(bundle.chains)]
+        asked = [(kind, precision) for kind in dict(chains)]
     for kind, one in asked:
-        wanted = Wanted(precision=one, graph=kind, device=device)
+        wanted = dataclasses.replace(wanted, precision=one, graph=kind)
         try:
             if backend in TARGETS:
                 chain: Chain = open_tensorrt(backend, bundle, wanted, probe=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,27 @@ def mutate(manifest: Any, rng: random.Random, junk: Sequence[Any]) -> None:
 
 def tamper(bundle: Path, name: str, weight: str | None, value: float) -> None:
     """Set one value of a graph's weight (None: of its first) and make the manifest's hash fit."""
+    _rewrite(bundle, name, weight, lambda values: np.append(values.dtype.type(value), values[1:]))
+
+
+def scale(bundle: Path, name: str, weight: str, factor: float) -> None:
+    """Multiply all values of a graph's weight, and make the manifest's hash fit."""
+    _rewrite(bundle, name, weight, lambda values: (values * factor).astype(values.dtype))
+
+
+def _rewrite(bundle: Path, name: str, weight: str | None, change: Callable[[Any], Any]) -> None:
     model = onnx.load(bundle / f"onnx/{name}.onnx", load_external_data=False)
     tensor = next(
         t for t in model.graph.initializer if t.external_data and weight in (None, t.name)
     )
-    offset = {entry.key: entry.value for entry in tensor.external_data}["offset"]
+    where = {entry.key: entry.value for entry in tensor.external_data}
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     path = bundle / f"onnx/{name}.data"
     with path.open("r+b") as file:
-        file.seek(int(offset))
-        file.write(np.array(value, dtype).tobytes())
+        file.seek(int(where["offset"]))
+        values = np.frombuffer(file.read(int(where["length"])), dtype)
+        file.seek(int(where["offset"]))
+        file.write(change(values).tobytes())
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"][f"onnx/{name}.data"] = file_entry(path)
     (bundle / "manifest.json").write_text(json.dumps(manifest))

@@ -37,11 +37,16 @@ _PACKAGES = (
     "transformers",
     "onnx",
     "onnxscript",
+    "polygraphy",
     "tensorrt-rtx-cu12",
     "tensorrt",
     "cuda-core",
     "cuda-bindings",
     "nvidia-ml-py",
+    "av",
+    "rerun-sdk",
+    "fastapi",
+    "uvicorn",
 )
 _EXPORT_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 
@@ -82,6 +87,9 @@ def examine() -> dict[str, Any]:
             "onnxruntime on cuda": _ability(_cuda_needs(providers, gpus)),
             "torch": _export_ability(packages),
             **_tensorrt_abilities(gpus),
+            "videos and cameras": _ability(_needs_module("av", "video")),
+            "rerun": _ability(_needs_module("rerun", "rerun")),
+            "serve": _ability(_needs_module("fastapi", "serve")),
         },
     }
 
@@ -90,7 +98,10 @@ def _verdicts() -> list[dict[str, Any]]:
     """What `verify --backend` and `build` found on this machine, as it is kept."""
     from apdepth_deploy.runtime.engines.verdicts import all_kept
 
-    return [{**dataclasses.asdict(one), "in_words": str(one)} for one in all_kept()]
+    return [
+        {**dataclasses.asdict(one), "files": list(one.files), "in_words": str(one)}
+        for one in all_kept()
+    ]
 
 
 def _ability(needs: list[str]) -> dict[str, Any]:

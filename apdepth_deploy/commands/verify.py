@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ from apdepth_deploy.verify import (
     verify_backend,
     verify_bundle,
 )
+from apdepth_deploy.verify_layers import bisect_backend, describe, raise_on_departure
 
 app = typer.Typer(add_completion=False)
 
@@ -42,21 +43,44 @@ def verify(
     precision: Annotated[
         str | None, typer.Option(help="For --backend: fp32, fp16, bf16; default: all.")
     ] = None,
+    graph: Annotated[
+        str | None, typer.Option(help="For --backend: fused or staged; default: both.")
+    ] = None,
+    bisect: Annotated[
+        bool,
+        typer.Option(
+            "--bisect",
+            help="With --backend: compare layer by layer with Polygraphy, and name the first node "
+            "that departs.",
+        ),
+    ] = False,
+    reduce: Annotated[
+        bool,
+        typer.Option("--reduce", help="With --bisect: leave the smallest graph that departs."),
+    ] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="For --bisect: folder of what shows it.")
+    ] = Path("bisect"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Compare every graph with PyTorch, stage by stage, and record it in the manifest.
 
     With --backend: what an engine computes on this machine with what PyTorch computed at export;
-    the verdict is kept for infer and doctor.
+    the verdict is kept for infer and doctor. With --bisect: where it goes wrong.
     """
     opened = Bundle.open(bundle)
     if backend is not None:
         if checkpoint is not None:
             raise UsageError("--checkpoint is for the comparison with PyTorch: drop --backend")
-        _judge(opened, backend, device, precision, as_json)
+        if reduce and not bisect:
+            raise UsageError("--reduce is for what --bisect finds: add --bisect")
+        into = output if bisect else None
+        _judge(opened, backend, _Asked(device, precision, graph), into, reduce, as_json)
         return
-    if (device, precision) != ("auto", None):
-        raise UsageError("--device and --precision are for --backend: name one")
+    if (device, precision, graph, bisect, reduce) != ("auto", None, None, False, False):
+        raise UsageError(
+            "--device, --precision, --graph, --bisect and --reduce are for --backend: name one"
+        )
     for name in opened.manifest["files"]:
         opened.check_hash(name)
     source = opened.source(checkpoint)
@@ -75,15 +99,35 @@ def verify(
     raise_on_miss(records)
 
 
-def _judge(bundle: Bundle, backend: str, device: str, precision: str | None, as_json: bool) -> None:
+class _Asked(NamedTuple):
+    device: str
+    precision: str | None
+    graph: str | None
+
+
+def _judge(
+    bundle: Bundle, backend: str, asked: _Asked, into: Path | None, reduce: bool, as_json: bool
+) -> None:
+    """``into``: where what --bisect finds goes, or None."""
     with steps() as progress:
-        judged = verify_backend(bundle, backend, device, precision, progress)
+        judged = verify_backend(
+            bundle, backend, asked.device, asked.precision, progress, asked.graph
+        )
+        findings = []
+        if into is not None:
+            findings = bisect_backend(bundle, judged, asked.device, into, reduce, progress)
     records = [record for _, found in judged for record in found]
     if as_json:
         verdicts = [dataclasses.asdict(verdict) for verdict, _ in judged]
-        print(to_json({"verdicts": verdicts, "records": list(map(dataclasses.asdict, records))}))
+        said = {"verdicts": verdicts, "records": list(map(dataclasses.asdict, records))}
+        if into is not None:
+            said["bisected"] = list(map(dataclasses.asdict, findings))
+        print(to_json(said))
     else:
         print(parity_table(records))
+        if findings:
+            print(describe(findings, not all(record.passed for record in records)))
+    raise_on_departure(findings)
     raise_on_miss(records)
 
 

@@ -2,7 +2,8 @@
 
 ``index.html`` loads ``main.js``, which imports everything else. Where depth comes from is one
 module, ``source.js`` to the others, with the functions ``info``, ``depthOf`` and ``openStream``:
-``sources/`` has one for each verb that shows the page.
+``sources/`` has one for each verb that shows the page, ``NAME.js``, and as ``NAME_*.js`` what that
+one loads.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ KINDS = {
 def page_files(source: str) -> dict[str, bytes]:
     """{name: content} of the page whose depth comes from ``sources/SOURCE.js``."""
     folder = files(__package__)
-    found = {
-        file.name: file.read_bytes()
-        for file in folder.iterdir()
-        if file.name.endswith(tuple(KINDS))
-    }
-    return found | {"source.js": folder.joinpath("sources", f"{source}.js").read_bytes()}
+    found = [file for file in folder.iterdir() if file.name.endswith(tuple(KINDS))]
+    sources = folder.joinpath("sources")
+    found += [file for file in sources.iterdir() if file.name.startswith(f"{source}_")]
+    by_name = {file.name: file.read_bytes() for file in found}
+    return by_name | {"source.js": sources.joinpath(f"{source}.js").read_bytes()}

@@ -1,8 +1,6 @@
-// The webcam: its frames as canvases and as JPEGs.
+// The webcam: its frames as canvases.
 
-const QUALITY = 0.9;
-
-// {frame(side) -> {canvas, jpeg}: no side longer than `side`; stop()}. Throws with words for people.
+// {frame(side) -> canvas with no side longer than `side`; stop()}. Throws with words for people.
 export async function openCamera() {
   if (!navigator.mediaDevices) {
     throw new Error("Browsers give a camera to pages from https or from this machine only: choose a picture instead.");
@@ -20,14 +18,13 @@ export async function openCamera() {
   video.srcObject = stream;
   await video.play();
   return {
-    async frame(side) {
+    frame(side) {
       const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
       const canvas = document.createElement("canvas");
       canvas.width = Math.max(16, Math.round(video.videoWidth * scale));
       canvas.height = Math.max(16, Math.round(video.videoHeight * scale));
       canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-      const jpeg = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
-      return { canvas, jpeg };
+      return canvas;
     },
     stop() {
       stream.getTracks().forEach((track) => track.stop());

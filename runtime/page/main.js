@@ -33,7 +33,7 @@ function fail(error) {
 
 // Throws where there is none yet.
 function bundle() {
-  if (!bundles.length) throw new Error("The server has not said what it serves: load the page again.");
+  if (!bundles.length) throw new Error("Nothing here gives depth yet: load the page again.");
   return bundles.find(({ name }) => name === element("bundle").value) ?? bundles[0];
 }
 
@@ -163,8 +163,8 @@ async function run(camera, stream, goesOn) {
   let range = null;
   try {
     while (goesOn()) {
-      const { canvas, jpeg } = await camera.frame(side);
-      const depth = await stream.next(jpeg);
+      const canvas = camera.frame(side);
+      const depth = await stream.next(canvas);
       if (!goesOn()) return;
       const now = rangeOf(depth.values); // followed slowly: colours that jump tell nothing
       range = range ? range.map((value, i) => value + 0.15 * (now[i] - value)) : now;
@@ -222,7 +222,8 @@ async function start() {
     fail(error);
   }
   try {
-    const found = await info();
+    const found = await info(say);
+    say("");
     bundles = found.bundles;
     limit = found.limits?.bytes ?? Infinity;
     element("bundle").append(...bundles.map(({ name }) => new Option(name, name)));

@@ -9,6 +9,7 @@ import re
 import runpy
 import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
@@ -94,11 +95,17 @@ def workplace(tmp_path_factory, micro_spec, write_hypersim):
 def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys):
     """In this process, which has loaded PyTorch; `make demo` starts the program itself."""
     monkeypatch.chdir(workplace)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(ROOT / "out" / "tests" / "cache"))
     commands = readme_commands()
     assert {words[1] for words in commands} == set(VERBS)
     for words in commands:
         if "--prior" in words and words[words.index("--prior") + 1].endswith(".pth"):
             continue  # an original .pth is loaded in test_original_prior.py
+        if words[1] == "ros":
+            run_node(words[1:], capsys)
+            continue
+        if words[1] == "web" and not os.environ.get("APDEPTH_BROWSER"):
+            continue  # it asks npm's registry, as .ci/browser does
         with served_once() if words[1] == "serve" else contextlib.nullcontext([]) as port:
             assert main([*words[1:], *port]) == 0, f"{' '.join(words)}\n{capsys.readouterr().err}"
     photo = read_image(workplace / "photos/bicycle.jpg")
@@ -115,9 +122,26 @@ def test_every_command_does_what_the_readme_says(workplace, monkeypatch, capsys)
     assert next(read_depth_video(workplace / "depth.mkv")).depth.shape == (48, 64)
     assert (workplace / "seen.mp4").stat().st_size > 1000
     assert (workplace / "hypersim/ai_001_001/rgb_cam_00_fr0000.png").is_file()
+    if os.environ.get("APDEPTH_BROWSER"):
+        for name in ("model/fused.fp32.data", "onnxruntime/ort-wasm-simd-threaded.wasm"):
+            assert (workplace / "site" / name).stat().st_size > 10_000_000
     capsys.readouterr()
     assert main(["inspect", "bundle", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parity"]
+
+
+def run_node(words, capsys):
+    """Until it is told to end, where ``.ci/ros`` put ROS; else it says what to install."""
+    python = os.environ.get("APDEPTH_ROS")
+    if not python:
+        assert main(words) == 2 and "[ros]" in capsys.readouterr().err
+        return
+    command = [str(Path(python).with_name("apdepth-deploy")), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as node:
+        said = [next(line for line in node.stderr if "ready: " in line)]
+        node.send_signal(signal.SIGINT)
+        said += node.stderr
+    assert node.returncode == 0, "".join(said)
 
 
 def test_the_readme_names_every_verb_and_only_those():

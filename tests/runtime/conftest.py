@@ -1,9 +1,14 @@
-"""A bundle whose graph is one line of numpy, for sizes and failures no real model shows."""
+"""A bundle whose graph is one line of numpy, for sizes and failures no real model shows; a real
+Chromium, and what looks into its pages."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +75,112 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory, micro_spec: Model
     folder = tmp_path_factory.mktemp("micro") / "checkpoint"
     save_checkpoint(ApDepth.from_spec(micro_spec), folder)
     return folder
+
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Callable[..., Any]]:
+    """(*flags) -> a browser, with a test camera and WebGL on the processor."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: .ci/browser"
+    )
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium here: .ci/browser")
+    with playwright.sync_playwright() as started:
+        yield lambda *flags: started.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Callable[..., Any]) -> Iterator[Any]:
+    one = chromium("--disable-gpu")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """(address, in_browser=browser, within=its host, **context) -> the page. It must do nothing
+    wrong, nor ask for anything that isn't ``within``: ``visit.wrong`` has what did."""
+    contexts, wrong = [], []
+
+    def open_one(
+        address: str, in_browser: Any = browser, within: str | None = None, **options: Any
+    ) -> Any:
+        context = in_browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        host = "/".join(address.split("/")[:3]) + "/"
+        ours = (within or host, "blob:" + host)
+        page.on(
+            "request", lambda asked: None if asked.url.startswith(ours) else wrong.append(asked.url)
+        )
+        page.goto(address)
+        return page
+
+    open_one.wrong = wrong  # type: ignore[attr-defined]
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def tools() -> Path:
+    folder = os.environ.get("APDEPTH_BROWSER")
+    if not folder:
+        pytest.skip("APDEPTH_BROWSER is not set: export APDEPTH_BROWSER=$(.ci/browser)")
+    return Path(folder)
+
+
+@pytest.fixture
+def lighthouse(tools: Path, tmp_path: Path) -> Callable[[str, str], None]:
+    """(address, "phone" or "desktop"): asserts that Lighthouse finds the page as it should be."""
+
+    def look(address: str, preset: str) -> None:
+        command = [tools / "node_modules/.bin/lighthouse", address, "--quiet", "--output=json"]
+        command += ["--only-categories=accessibility,best-practices", "--output-path=report.json"]
+        command += ["--chrome-flags=--headless=new --no-sandbox --disable-gpu --no-first-run"]
+        command += ["--preset=desktop"] if preset == "desktop" else []
+        environment = os.environ | {"CHROME_PATH": shutil.which("chromium") or "", "CI": "1"}
+        subprocess.run(command, check=True, cwd=tmp_path, env=environment, timeout=300)
+        found = json.loads((tmp_path / "report.json").read_text())
+        low = [
+            (name, audit["title"])
+            for name, audit in found["audits"].items()
+            if audit["score"] is not None and audit["score"] < 1
+        ]
+        scores = {name: one["score"] for name, one in found["categories"].items()}
+        assert min(scores.values()) >= 0.95, (scores, low)
+
+    return look
+
+
+@pytest.fixture
+def axe(tools: Path) -> Callable[[Any], None]:
+    """(page): asserts that axe finds all of it accessible, as it stands now."""
+
+    def look(page: Any) -> None:
+        page.evaluate((tools / "node_modules/axe-core/axe.min.js").read_text())
+        found = page.evaluate("axe.run()")
+        assert found["violations"] == [], [one["help"] for one in found["violations"]]
+        assert len(found["passes"]) > 20
+
+    return look

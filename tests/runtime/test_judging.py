@@ -170,7 +170,10 @@ def test_what_pytorch_made_is_what_the_bundle_holds(micro_bundle: Path, micro_sp
     [
         (["--backend", "torch"], "can't judge backend 'torch': choose one of onnxruntime, openv"),
         (["--backend", "onnxruntime", "--checkpoint", "x"], "--checkpoint is for the comparison"),
-        (["--precision", "fp32"], "--device and --precision are for --backend"),
+        (
+            ["--precision", "fp32"],
+            "--device, --precision, --graph, --bisect and --reduce are for --ba",
+        ),
         (["--backend", "openvino", "--device", "cuda"], "openvino runs on the CPU, not on cuda"),
         (["--backend", "onnxruntime", "--precision", "bf16"], "runs fp32, fp16, not bf16"),
         (["--backend", "tensorrt-rtx"], "needs an NVIDIA GPU and its driver"),

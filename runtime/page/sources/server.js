@@ -2,6 +2,8 @@
 
 import { parseNpy } from "./files.js";
 
+const QUALITY = 0.9; // of a stream's JPEGs
+
 // The link that `serve` printed has the token behind its #, which no request carries; it leaves the
 // address bar, and lasts as long as the tab.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -42,7 +44,7 @@ export async function depthOf(picture, bundle) {
   return { ...parseNpy(await answer.arrayBuffer()), ms: ms ? Number(ms[1]) : null };
 }
 
-// A stream of frames, one under way: {next(picture) -> depth as of depthOf, steady; close()}.
+// A stream of frames, one under way: {next(canvas) -> depth as of depthOf, steady; close()}.
 export function openStream(bundle) {
   const address = new URL(`/v1/stream?bundle=${encodeURIComponent(bundle)}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
@@ -68,7 +70,8 @@ export function openStream(bundle) {
     if (told.error) waiting.reject(new Error(told.error));
   };
   return {
-    async next(picture) {
+    async next(canvas) {
+      const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
       await opened;
       if (socket.readyState !== WebSocket.OPEN) throw new Error("The stream ended.");
       return new Promise((resolve, reject) => {

@@ -89,6 +89,7 @@ def running(
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
+        cwd=bundles[0],  # the repository's folders would stand before what is installed
     ) as process:
         try:
             assert process.stdout is not None and process.stderr is not None

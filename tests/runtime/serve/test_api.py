@@ -177,6 +177,6 @@ def test_a_port_that_is_taken_is_said(
 ) -> None:
     words = ["serve", str(bundles[0]), "--port", str(server.port)]
     script = f"import sys; from apdepth_deploy.cli import main; sys.exit(main({json.dumps(words)}))"
-    done = run_script(script, check=False)
+    done = run_script(script, check=False, cwd=bundles[0])
     assert done.returncode == 2
     assert f"can't listen at 127.0.0.1, port {server.port}: Address already in use" in done.stderr

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +17,18 @@ from apdepth_deploy.pictures.image import read_picture
 from apdepth_deploy.runtime.metric.camera import camera_source
 from apdepth_deploy.runtime.metric.points import Relief, cloud, write_ply
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: .ci/browser"
-)
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: .ci/browser")
-
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
 SHOWN = "main:not([data-empty])"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        one = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield one
-        one.close()
-
-
 @pytest.fixture
-def open_page(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
+def open_page(visit: Callable[..., Any], server: Any) -> Callable[..., Any]:
     """(address of the server's, **context) -> the page, which must do nothing wrong."""
-    contexts, wrong = [], []
 
     def open_one(address: str = server.link, **options: Any) -> Any:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        host = "/".join(address.split("/")[:3]) + "/"
-        page.on(
-            "request", lambda asked: None if _is_of(asked.url, host) else wrong.append(asked.url)
-        )
-        page.goto(address)
-        return page
+        return visit(address, **options)
 
-    open_one.wrong = wrong  # type: ignore[attr-defined]
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def _is_of(url: str, host: str) -> bool:
-    return url.startswith((host, "blob:" + host))
+    open_one.wrong = visit.wrong  # type: ignore[attr-defined]
+    return open_one
 
 
 @pytest.fixture(scope="module")
@@ -284,16 +235,10 @@ def test_the_link_has_the_token(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_all_of_it_accessible(
-    scheme: Any, open_page: Callable[..., Any], photo: Path
+    scheme: Any, open_page: Callable[..., Any], photo: Path, axe: Callable[[Any], None]
 ) -> None:
     """With a picture in it, which Lighthouse, that goes by axe, doesn't see."""
-    folder = os.environ.get("APDEPTH_BROWSER")
-    if not folder:
-        pytest.skip("APDEPTH_BROWSER is not set: export APDEPTH_BROWSER=$(.ci/browser)")
     page = open_page(color_scheme=scheme)
     page.set_input_files("#file", photo)
     page.wait_for_selector(SHOWN)
-    page.evaluate((Path(folder) / "node_modules/axe-core/axe.min.js").read_text())
-    found = page.evaluate("axe.run()")
-    assert found["violations"] == [], [one["help"] for one in found["violations"]]
-    assert len(found["passes"]) > 20
+    axe(page)

@@ -1,0 +1,1 @@
+"""``apdepth-deploy ros``: a ROS 2 node. What it owes to others stands in ``contract.json``."""

@@ -121,7 +121,7 @@ def c_names(header: str) -> Iterator[str]:
             for item in re.split(r"[;,]\s*\n", match[1] + "\n")
             if item.strip()
         )
-    for match in re.finditer(r"APDEPTH_API ([^;{]*\));", code):
+    for match in re.finditer(r"APDEPTH_(?:API|INLINE) ([^;{]*\))(?:;| \{)", code):
         yield " ".join(match[1].split())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from apdepth_deploy.console import say
 from apdepth_deploy.errors import UsageError
 
 from ..choice import load
-from ..each import Backend, Device, Precision, tell
+from ..each import Device, Precision, tell
 
 app = typer.Typer(add_completion=False)
 
@@ -30,7 +31,10 @@ def serve(
         list[str] | None,
         typer.Option(help="With --host: a name that the server is also asked for by; repeatable."),
     ] = None,
-    backend: Backend = "auto",
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="As of `infer`; repeatable: each bundle is then served on each."),
+    ] = None,
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
@@ -50,11 +54,12 @@ def serve(
     rules = rules_of(host, name or [])
     with listen(host, port) as socket:
         served: dict[str, Served] = {}
-        for folder in bundles:
-            predictor = load(folder, backend, device=device, precision=precision)
+        backends = backend or ["auto"]
+        for folder, wanted in itertools.product(bundles, backends):
+            predictor = load(folder, wanted, device=device, precision=precision)
             predictor.settle()
             tell(predictor, folder)
-            one = Served(folder, predictor, taken=served.keys())
+            one = Served(folder, predictor, served.keys(), several=len(backends) > 1)
             served[one.name] = one
         try:
             run(make_app(served, rules), socket, rules)

@@ -41,13 +41,23 @@ class Served:
     """One of a server's bundles. All but ``depth_of`` is for the thread of the event loop.
 
     Attributes:
-        name: in requests: the folder's, with a number where another bundle has that.
+        name: in requests: the folder's, with the backend's where a bundle is served on several, and
+            with a number where another has that.
         waiting: how many jobs wait or run.
     """
 
-    def __init__(self, folder: Path, predictor: Predictor, taken: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        predictor: Predictor,
+        taken: Collection[str] = (),
+        *,
+        several: bool = False,
+    ) -> None:
         bundle = Bundle.open(folder)
         base = folder.absolute().name or "bundle"
+        if several:
+            base += f"-{predictor.backend}"
         numbered = (f"{base}-{number}" for number in range(2, len(taken) + 3))
         self.name = next(name for name in (base, *numbered) if name not in taken)
         self.waiting = 0

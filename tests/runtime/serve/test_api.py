@@ -112,6 +112,21 @@ def test_bundles_are_chosen_by_name(
     np.testing.assert_allclose(one, 2 * two, atol=1e-6)
 
 
+def test_a_bundle_is_served_on_each_backend_that_is_named(
+    serve: Callable[..., Any],
+    bundles: list[Path],
+    picture: np.ndarray,
+    encoded: Callable[..., bytes],
+) -> None:
+    with serve(bundles[0], options=("--backend", "openvino")) as server:  # and onnxruntime
+        found = {one["name"]: one["backend"] for one in server.ask("/v1/info").json()["bundles"]}
+        assert found == {f"mean_bundle-{name}": name for name in ("onnxruntime", "openvino")}
+        one, two = (
+            server.ask(f"/v1/depth?bundle={name}", encoded(picture), NPY).npy() for name in found
+        )
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
 def test_metrics_tell_latency_queue_and_refusals(
     server: Any, picture: np.ndarray, encoded: Callable[..., bytes]
 ) -> None:

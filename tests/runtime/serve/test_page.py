@@ -217,7 +217,7 @@ def test_the_link_has_the_token(
     options = ("--host", "0.0.0.0")
     with serve(bundles[0], options=options, APDEPTH_TOKEN="a-token-of-the-tests") as server:
         link = f"http://localhost:{server.port}/"
-        page = open_page(f"{link}#token=a-token-of-the-tests")
+        page = first = open_page(f"{link}#token=a-token-of-the-tests")
         page.set_input_files("#file", photo)
         page.wait_for_selector(SHOWN)
         assert page.url == link
@@ -229,6 +229,8 @@ def test_the_link_has_the_token(
         page = open_page(link)
         page.wait_for_selector("#failed:visible")
         assert "open the link that serve printed" in page.inner_text("#failed")
+        for one in (first, page):  # before the server goes: what it is asked then fails
+            one.context.close()
         assert all("401" in said for said in open_page.wrong)
         open_page.wrong.clear()
 

@@ -88,7 +88,11 @@ def check(setting: Setting, minutes: float, output: Path | None) -> dict[str, An
 
     done = Check(minutes, keep)
     rate = done.part("matrix product", lambda: matrix_rate(setting))
-    expected = {light: reference(setting, random_model(setting, light)) for light in (False, True)}
+    specs, expected = {}, {}
+    for light in (False, True):
+        model = random_model(setting, light)
+        specs[light], expected[light] = model.spec, reference(setting, model)
+    del model  # its memory is the ways' own
     _time(done, setting, WAYS[:1], expected)
     with tf32(False):
         _time(done, setting, WAYS[:1], expected, " without TF32")
@@ -102,7 +106,7 @@ def check(setting: Setting, minutes: float, output: Path | None) -> dict[str, An
             _check_bundle(done, setting, folder, precision, expected[False])
     _time(done, setting, COMPILED, expected)
     if rate is not None:
-        done.part("share of the matrix rate", lambda: _shares(done, setting, rate["tflops"]))
+        done.part("share of the matrix rate", lambda: _shares(done, setting, specs, rate["tflops"]))
     return found
 
 
@@ -122,14 +126,18 @@ def _time(
         )
 
 
-def _shares(done: Check, setting: Setting, tflops: float) -> dict[str, float]:
+def _shares(
+    done: Check, setting: Setting, specs: Mapping[bool, Any], tflops: float
+) -> dict[str, float]:
     """Of the rate that a large product reaches, what each way of PyTorch makes of it."""
     shares = {}
     for way in (*WAYS, *COMPILED):
         result = done.parts.get(way.label, {}).get("result")
         if result is not None and way.precision != "fp32":
             seconds = result["device_ms"] / 1e3
-            shares[way.label] = round(gflop(setting, way) / 1e3 / seconds / tflops, 3)
+            shares[way.label] = round(
+                gflop(setting, way, specs[way.light]) / 1e3 / seconds / tflops, 3
+            )
     return shares
 
 

@@ -251,11 +251,10 @@ def matrix_rate(setting: Setting, size: int = 8192) -> dict[str, Any]:
     return {"tflops": round(2e-9 * size**3 / median_ms(product, setting.runs), 3), "size": size}
 
 
-def gflop(setting: Setting, way: Way) -> float:
-    """Of one frame, 2 operations per multiply-add."""
+def gflop(setting: Setting, way: Way, spec: Any) -> float:
+    """Of one frame, 2 operations per multiply-add; counted without weights."""
     from apdepth_deploy.export.folding.record import folding_record
 
-    spec = random_model(setting, way.light).spec
     record = folding_record(spec, setting.shape, way.folded)
     return float(sum(record["after"]["gflop"].values()))
 

@@ -8,7 +8,6 @@ anchors without any model: linear between them, the nearest one's outside.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from scipy.spatial import QhullError
 import apdepth_deploy
 from apdepth_deploy.console import Steps
 from apdepth_deploy.errors import DataError, UsageError
-from apdepth_deploy.files import atomic_file
 from apdepth_deploy.pictures.image import DepthArray
 
 from ..data.eval_sets import EvalSet
 from ..data.sample import Sample
 from ..metrics import abs_rel
 from .models import Model, prediction
-from .run import RESULTS_FILE
+from .run import write_results
 
 Floats = NDArray[np.float64]
 
@@ -87,8 +85,7 @@ def evaluate_anchored(
         "outliers": drawing.outliers,
         "anchors": table,
     }
-    with atomic_file(output / RESULTS_FILE) as file:
-        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(results, output)
     return results
 
 

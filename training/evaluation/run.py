@@ -81,8 +81,7 @@ def evaluate(
         progress(f"{already} frames were done already")
     frames.close(list(records.values()), whole=count == len(dataset))
     results = _summary(model, dataset.name, list(records.values()), skipped)
-    with atomic_file(output / RESULTS_FILE) as path:
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(results, output)
     if grid:
         _write_grid(model, rules, list(records), grid, output / GRID_FILE)
     return results
@@ -150,6 +149,12 @@ def _read_ahead(
                 yield first, future.result()
         for index, future in waiting:
             yield index, future.result()
+
+
+def write_results(results: dict[str, Any], output: Path) -> None:
+    """``results.json`` of an evaluation, whole or not at all. Raises OutputError."""
+    with atomic_file(output / RESULTS_FILE) as path:
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _summary(model: Model, name: str, records: list[Record], skipped: list[str]) -> dict[str, Any]:

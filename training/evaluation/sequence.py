@@ -13,7 +13,6 @@ that what the first frame shows has moved since, in metres by the first frame's 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,13 @@ import numpy as np
 import apdepth_deploy
 from apdepth_deploy.console import Steps
 from apdepth_deploy.errors import DataError, UsageError
-from apdepth_deploy.files import atomic_file
 from apdepth_deploy.pictures.image import DepthArray
 
 from ..data.paths import CameraPath, Flow, at, flow
 from ..data.sample import Sample
 from ..metrics import abs_rel, align_least_squares
 from .models import Model, prediction
-from .run import RESULTS_FILE
+from .run import write_results
 
 #: Frames for which one fit holds: results' keys.
 HELD = {"every_frame": 1, "every_10th": 10, "once": 1 << 62}
@@ -67,8 +65,7 @@ def evaluate_paths(
         "flicker_ratio": float(np.mean(ratios)),
         "paths": records,
     }
-    with atomic_file(output / RESULTS_FILE) as file:
-        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(results, output)
     return results
 
 

@@ -9,7 +9,6 @@ and calls what the model does there to a thing that moves elsewhere flicker, too
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from scipy.ndimage import uniform_filter
 import apdepth_deploy
 from apdepth_deploy.console import Steps
 from apdepth_deploy.errors import DataError
-from apdepth_deploy.files import atomic_file
 from apdepth_deploy.folders import natural
 from apdepth_deploy.pictures.image import SUFFIXES, ImageArray, read_image
 
 from ..data.sample import MaskArray
 from .models import Model, prediction
-from .run import RESULTS_FILE
+from .run import write_results
 from .sequence import KINDS
 
 #: Of 255. A camera's noise of 2.5 changes such a mean by 1.2 (standard deviation).
@@ -84,8 +82,7 @@ def evaluate_frames(
         "flicker": flicker,
         "flicker_ratio": flicker["stable"] / max(flicker["raw"], 1e-12),
     }
-    with atomic_file(output / RESULTS_FILE) as file:
-        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_results(results, output)
     return results
 
 
